@@ -1,0 +1,188 @@
+"""The kinds of market event and their schemas: the one place (DESIGN 2).
+
+Every event is a row of an Arrow record batch of one kind. Times are int64 nanoseconds since the Unix epoch, UTC.
+Prices and sizes are int64 counts of the instrument's increments; other decimals are int64 in units of 1e-9, and
+their names end in ``_e9``. So sums are exact and do not depend on order.
+
+Common columns, first in every schema:
+
+=============  =================================================================================================
+instrument     venue symbol with the venue's name in front, e.g. ``binance-usdm:BTCUSDT``; dictionary-encoded
+ts_event       when it happened, by the venue's clock
+ts_recv        when we had it, by our clock: availability, for training and as-of joins
+seq            0, 1, 2 ... per (instrument, kind), given by the edge: a repeat is a duplicate, a jump is a loss
+late_ns        how far ``ts_event`` lies behind the largest ``ts_event`` sent for this underlying, judged once, at
+               the edge. ``ts_event + late_ns`` is thus the *stream time* of the row, which never decreases.
+ref_version    version of the instrument's reference data that the row's increments refer to
+=============  =================================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from features.errors import BadInputError
+
+NANO: Final = 1_000_000_000
+"""Nanoseconds in a second, and the unit of ``_e9`` columns."""
+
+SNAPSHOT: Final = 1
+"""Flag of a book row that belongs to a full snapshot; the first such row clears the book."""
+
+LAST: Final = 2
+"""Flag of the last row of a book event: only then does the event become visible."""
+
+BID: Final = 1
+ASK: Final = -1
+
+
+class Kind(StrEnum):
+    """What an event is; also the ``kind`` header on the wire and the table's name in the lake."""
+
+    BOOK = "book"
+    TRADE = "trade"
+    OPTION_QUOTE = "option_quote"
+    FUNDING = "funding"
+    ALT = "alt"
+    INSTRUMENT = "instrument"
+    HEARTBEAT = "heartbeat"
+
+
+INSTRUMENT_TYPE: Final = pa.dictionary(pa.int32(), pa.utf8())
+
+_COMMON: Final = [
+    pa.field("instrument", INSTRUMENT_TYPE, nullable=False),
+    pa.field("ts_event", pa.int64(), nullable=False),
+    pa.field("ts_recv", pa.int64(), nullable=False),
+    pa.field("seq", pa.int64(), nullable=False),
+    pa.field("late_ns", pa.int64(), nullable=False),
+    pa.field("ref_version", pa.int32(), nullable=False),
+]
+
+EDGE_COLUMNS: Final = ("seq", "late_ns", "ref_version")
+"""Columns that the edge fills; a source leaves them zero."""
+
+
+def _schema(*own: pa.Field) -> pa.Schema:
+    return pa.schema([*_COMMON, *own])
+
+
+def _required(name: str, type_: Any) -> pa.Field:
+    return pa.field(name, type_, nullable=False)
+
+
+SCHEMAS: Final[Mapping[Kind, pa.Schema]] = {
+    # One row is one price level of one side; size 0 deletes the level. An event (venue message) is a run of rows
+    # that ends with LAST. `prev_id` and `update_id` chain events: an event applies to a book whose last
+    # update_id lies in [prev_id, update_id).
+    Kind.BOOK: _schema(
+        _required("prev_id", pa.int64()),
+        _required("update_id", pa.int64()),
+        _required("side", pa.int8()),
+        _required("price", pa.int64()),
+        _required("size", pa.int64()),
+        _required("flags", pa.uint8()),
+    ),
+    Kind.TRADE: _schema(
+        _required("trade_id", pa.int64()),
+        _required("price", pa.int64()),
+        _required("size", pa.int64()),
+        _required("aggressor", pa.int8()),  # +1 the buyer took, -1 the seller took, 0 unknown
+    ),
+    # Prices are in the option's quote currency (coin for inverse options). A missing bid or ask is null.
+    Kind.OPTION_QUOTE: _schema(
+        _required("expiry_ns", pa.int64()),
+        _required("strike_e9", pa.int64()),
+        _required("is_call", pa.bool_()),
+        pa.field("bid", pa.int64()),
+        pa.field("ask", pa.int64()),
+        pa.field("mark_e9", pa.int64()),
+        pa.field("forward_e9", pa.int64()),
+        pa.field("open_interest_e9", pa.int64()),
+        pa.field("volume_e9", pa.int64()),
+    ),
+    Kind.FUNDING: _schema(
+        _required("rate_e9", pa.int64()),  # per 8 hours, as a fraction
+        pa.field("index_e9", pa.int64()),
+        pa.field("mark_e9", pa.int64()),
+        pa.field("open_interest_e9", pa.int64()),
+    ),
+    Kind.ALT: _schema(
+        _required("source", pa.utf8()),
+        _required("name", pa.utf8()),
+        pa.field("text", pa.utf8()),
+        pa.field("value", pa.float64()),
+        _required("ts_available", pa.int64()),
+    ),
+    Kind.INSTRUMENT: _schema(
+        _required("instrument_type", pa.utf8()),  # spot | perpetual | future | option
+        _required("quote_currency", pa.utf8()),
+        _required("settlement_currency", pa.utf8()),
+        _required("price_increment_e9", pa.int64()),
+        _required("size_increment_e9", pa.int64()),
+        _required("contract_size_e9", pa.int64()),  # units of the underlying in one contract
+        _required("is_inverse", pa.bool_()),
+        pa.field("expiry_ns", pa.int64()),
+        pa.field("strike_e9", pa.int64()),
+        pa.field("is_call", pa.bool_()),
+    ),
+    Kind.HEARTBEAT: _schema(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class EventBatch:
+    """Rows of one kind about one underlying, in log order; ``data`` has the schema ``SCHEMAS[kind]``."""
+
+    kind: Kind
+    underlying: str
+    data: pa.RecordBatch
+
+
+def record_batch(kind: Kind, names: Sequence[str], columns: Mapping[str, Any]) -> pa.RecordBatch:
+    """Build a record batch of ``kind``.
+
+    Args:
+        kind: the kind of event.
+        names: the instruments that occur.
+        columns: ``instrument`` as int32 codes into ``names``; every other column of the schema as a numpy or
+            Arrow array of one length. Edge columns may be left out (zero).
+
+    Raises:
+        BadInputError: a column is missing, unknown or of another length.
+    """
+    schema = SCHEMAS[kind]
+    codes = np.asarray(columns["instrument"], dtype=np.int32)
+    unknown = set(columns) - set(schema.names)
+    if unknown:
+        raise BadInputError(f"Unknown column(s) {sorted(unknown)} for kind {kind}.", f"It has {schema.names}.")
+    arrays: list[pa.Array] = []
+    for field in schema:
+        if field.name == "instrument":
+            arrays.append(pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(list(names), pa.utf8())))
+        elif field.name in columns:
+            arrays.append(_array(columns[field.name], field.type))
+        elif field.name in EDGE_COLUMNS:
+            arrays.append(pa.array(np.zeros(len(codes), dtype=field.type.to_pandas_dtype())))
+        elif field.nullable:
+            arrays.append(pa.nulls(len(codes), field.type))
+        else:
+            raise BadInputError(f"Column {field.name!r} of kind {kind} is missing.", "Every required column is needed.")
+        if len(arrays[-1]) != len(codes):
+            raise BadInputError(
+                f"Column {field.name!r} has {len(arrays[-1])} rows, 'instrument' has {len(codes)}.",
+                "All columns of a batch have one length.",
+            )
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _array(values: Any, type_: Any) -> pa.Array:
+    if isinstance(values, pa.Array):
+        return values if values.type == type_ else values.cast(type_)
+    return pa.array(values, type=type_)

@@ -1,0 +1,1 @@
+"""Option quotes to an implied-volatility surface and its features."""

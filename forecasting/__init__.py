@@ -1,0 +1,1 @@
+"""What volatility and liquidity will be: targets, models, evaluation."""

@@ -1,0 +1,1 @@
+"""What to hold: simulators, instruments, frictions, policies, training, limits, order intents."""

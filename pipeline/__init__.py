@@ -1,0 +1,1 @@
+"""How data moves: sources, codecs, Kafka workers, checkpoints, lake, backfill, query, command line."""

@@ -1,0 +1,1 @@
+"""The commands of ``hedgeflow``, one file a noun."""

@@ -1,0 +1,1 @@
+"""``hedgeflow demo``: the whole way, once."""
