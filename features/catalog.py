@@ -64,9 +64,7 @@ INSTRUMENT_FEATURES: Final[tuple[Feature, ...]] = (
     Feature("trade_count", "1", "number of trades", "a trade was lost", "trade", _SECOND, INTEGER),
     Feature("signed_volume", "contracts", "sum(aggressor size)", "a trade was lost", "trade", _SECOND),
     Feature("log_return", "1", "log(mid / mid of the bar before)", "either mid is null", "book", _SECOND),
-    Feature(
-        "realized_variance_10s", "1", "sum of squared log returns", "any return is null", "book", 10 * _SECOND
-    ),
+    Feature("realized_variance_10s", "1", "sum of squared log returns", "any return is null", "book", 10 * _SECOND),
     Feature("realized_variance_1m", "1", "sum of squared log returns", "any return is null", "book", 60 * _SECOND),
     Feature("realized_variance_5m", "1", "sum of squared log returns", "any return is null", "book", 300 * _SECOND),
 )
@@ -108,6 +106,29 @@ UNDERLYING_FEATURES: Final[tuple[Feature, ...]] = (
 )
 """Of an underlying; they never hold a bar back, so they carry their age."""
 
+UNIVERSE_FEATURES: Final[tuple[Feature, ...]] = (
+    Feature(
+        "peer_return", "1", "mean of the other underlyings' log_return", "any of them is null", "features", _SECOND
+    ),
+    Feature(
+        "peer_realized_variance_1m",
+        "1",
+        "mean of the other underlyings' realized_variance_1m",
+        "any of them is null",
+        "features",
+        60 * _SECOND,
+    ),
+    Feature(
+        "correlation_1m",
+        "1",
+        "Pearson correlation of log_return with peer_return over 60 bars",
+        "any of the returns is null or either side does not move",
+        "features",
+        60 * _SECOND,
+    ),
+)
+"""Across underlyings, of the reference instruments."""
+
 KEYS: Final = (
     pa.field("underlying", pa.utf8(), nullable=False),
     pa.field("instrument", pa.utf8(), nullable=False),
@@ -128,11 +149,19 @@ FEATURES: Final = INSTRUMENT_FEATURES + UNDERLYING_FEATURES
 
 ARROW_TYPES: Final = {FLOAT: pa.float64(), INTEGER: pa.int64()}
 
-SCHEMA: Final = pa.schema([*KEYS, *QUALITY, *[pa.field(f.name, ARROW_TYPES[f.dtype]) for f in FEATURES]])
+
+def _columns(features: tuple[Feature, ...]) -> list[pa.Field]:
+    return [pa.field(feature.name, ARROW_TYPES[feature.dtype]) for feature in features]
+
+
+SCHEMA: Final = pa.schema([*KEYS, *QUALITY, *_columns(FEATURES)])
 """Of the ``features`` topic and table: one row an instrument and bar."""
+
+UNIVERSE_SCHEMA: Final = pa.schema([*SCHEMA, *_columns(UNIVERSE_FEATURES)])
+"""Of the ``universe`` topic and table: the row of an underlying's reference instrument, seen beside its peers."""
 
 
 def catalogue_hash() -> str:
     """The first 12 hex digits of the SHA-256 of all declarations: the version of the features."""
-    declared = msgspec.json.encode([asdict(feature) for feature in FEATURES], order="sorted")
+    declared = msgspec.json.encode([asdict(feature) for feature in FEATURES + UNIVERSE_FEATURES], order="sorted")
     return hashlib.sha256(declared).hexdigest()[:12]
