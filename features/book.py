@@ -26,6 +26,8 @@ MAX_LEVELS: Final = 4096
 
 MAX_EVENT_ROWS: Final = 2 * MAX_LEVELS
 
+BOOK_NUMBERS: Final = ("prev_id", "update_id", "side", "price", "size", "flags")
+
 PENDING: Final = 0  # the event is not complete
 APPLIED: Final = 1  # the event changed the book
 IGNORED: Final = 2  # a duplicate, a stale event, or a delta to a book that waits for its snapshot
@@ -35,13 +37,13 @@ BROKEN: Final = 3  # the book has just become invalid
 class Books(NamedTuple):
     """The books of S instruments, as arrays that kernels read and write.
 
-    Shapes: ``key``, ``size`` (S, 2, MAX_LEVELS) with side 0 the bids; ``count`` (S, 2); the rest (S,) or
-    (S, MAX_EVENT_ROWS) for the rows of the event that is not complete yet.
+    Shapes: ``key``, ``size`` (S, 2, MAX_LEVELS) with side 0 the bids; ``levels`` (S, 2) how many there are; the
+    rest (S,), or (S, MAX_EVENT_ROWS) for the rows of the event that is not complete yet.
     """
 
     key: Array
     size: Array
-    count: Array
+    levels: Array
     update_id: Array
     valid: Array
     last_seq: Array
@@ -65,7 +67,7 @@ def empty_books(instruments: int) -> Books:
     return Books(
         key=zeros(2, MAX_LEVELS),
         size=zeros(2, MAX_LEVELS),
-        count=zeros(2),
+        levels=zeros(2),
         update_id=zeros(),
         valid=zeros(),
         last_seq=zeros() - 1,
@@ -128,8 +130,8 @@ def _commit(books: Books, s: int, update_id: int) -> int:
         books.valid[s] = 0
         return BROKEN
     if books.staged_snapshot[s]:
-        books.count[s, 0] = 0
-        books.count[s, 1] = 0
+        books.levels[s, 0] = 0
+        books.levels[s, 1] = 0
         books.valid[s] = 1
     elif not books.valid[s] or update_id <= books.update_id[s]:
         return IGNORED
@@ -138,10 +140,10 @@ def _commit(books: Books, s: int, update_id: int) -> int:
         return BROKEN
     for i in range(rows):
         side = books.staged_side[s, i]
-        books.count[s, side] = set_level(
+        books.levels[s, side] = set_level(
             books.key[s, side],
             books.size[s, side],
-            books.count[s, side],
+            books.levels[s, side],
             books.staged_key[s, i],
             books.staged_size[s, i],
         )
@@ -223,7 +225,7 @@ def _replay(
         out[written, 0] = books.valid[s]
         for level in range(levels):
             for side_index in range(2):
-                at = books.count[s, side_index] - 1 - level
+                at = books.levels[s, side_index] - 1 - level
                 column = 1 + 4 * level + 2 * side_index
                 if at >= 0:
                     sign = 1 if side_index == 0 else -1
@@ -286,8 +288,8 @@ def _replay_batch(
     rows = data.num_rows
     out_row = np.empty(rows, dtype=np.int64)
     out = np.empty((rows, 1 + 4 * levels), dtype=np.int64)
-    numbers = [column[n].to_numpy() for n in ("prev_id", "update_id", "side", "price", "size", "flags")]
-    written = _replay(books, slot, seq, *numbers, levels, out_row, out)
+    prev_id, update_id, side, price, size, flags = (column[name].to_numpy() for name in BOOK_NUMBERS)
+    written = _replay(books, slot, seq, prev_id, update_id, side, price, size, flags, levels, out_row, out)
     at = out_row[:written]
     return _replay_frame(
         [names[c] for c in code[at]],

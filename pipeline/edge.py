@@ -1,0 +1,139 @@
+"""The edge: where a source's events become rows of the log.
+
+It numbers the rows of every (instrument, kind), judges lateness once, names the version of the reference data, and
+keeps out what would break the log: rows with impossible times, prices or sizes go to the dead letters.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from features.events import LAST, NANO, EventBatch, Kind
+from features.kernel import kernel
+from features.stage import Reject
+from pipeline.codec import MAX_ROWS
+
+Array = np.ndarray[Any, Any]
+
+MAX_CLOCK_STEP_NS: Final = 24 * 3_600 * NANO
+"""How far a row's ``ts_event`` may lie from its ``ts_recv``: beyond it one of the clocks is wrong."""
+
+
+class Log(Protocol):
+    """Where the edge appends."""
+
+    def append(self, batch: EventBatch) -> None:
+        """Append rows of one kind about one underlying, at most ``codec.MAX_ROWS``."""
+        ...
+
+    def reject(self, origin: str, reject: Reject) -> None:
+        """Count what could not be appended."""
+        ...
+
+
+@kernel
+def _number(code: Array, counters: Array, seq: Array) -> None:
+    for i in range(len(code)):
+        seq[i] = counters[code[i]]
+        counters[code[i]] += 1
+
+
+class Edge:
+    """Numbers and judges the events of one source before they are appended to ``log``."""
+
+    def __init__(self, log: Log, origin: str) -> None:
+        self._log = log
+        self._origin = origin
+        self._latest: dict[str, int] = {}
+        self._next_seq: dict[tuple[Kind, str], int] = {}
+        self._reference: dict[str, dict[str, Any]] = {}
+        self._version: dict[str, int] = {}
+        self.rows = 0
+
+    def send(self, batch: EventBatch) -> None:
+        """Append the rows of ``batch``, less those that :func:`plausible` refuses."""
+        data = batch.data
+        keep, reasons = plausible(batch.kind, data)
+        for reason, count in reasons.items():
+            self._log.reject(self._origin, Reject(reason, f"{count} row(s) of kind {batch.kind}", count))
+        if not keep.all():
+            data = data.filter(pa.array(keep))
+        if data.num_rows == 0:
+            return
+        names = data.column(0).dictionary.to_pylist()
+        if batch.kind is Kind.INSTRUMENT:
+            self._note_reference(data)
+        data = self._stamped(batch, data, names)
+        self.rows += data.num_rows
+        for start in range(0, data.num_rows, MAX_ROWS):
+            self._log.append(EventBatch(batch.kind, batch.underlying, data.slice(start, MAX_ROWS)))
+
+    def _stamped(self, batch: EventBatch, data: pa.RecordBatch, names: list[str]) -> pa.RecordBatch:
+        event = data.column(1).to_numpy()
+        latest = self._latest.get(batch.underlying, int(event[0]))
+        reached = np.maximum(np.maximum.accumulate(event), latest)
+        self._latest[batch.underlying] = int(reached[-1])
+        code = data.column(0).indices.to_numpy()
+        counters = np.array([self._next_seq.get((batch.kind, name), 0) for name in names], dtype=np.int64)
+        seq = np.empty(len(code), dtype=np.int64)
+        _number(code, counters, seq)
+        for name, following in zip(names, counters.tolist(), strict=True):
+            self._next_seq[batch.kind, name] = following
+        versions = np.array([self._version.get(name, 0) for name in names], dtype=np.int32)
+        columns = list(data.columns)
+        columns[3], columns[4], columns[5] = pa.array(seq), pa.array(reached - event), pa.array(versions[code])
+        return pa.RecordBatch.from_arrays(columns, schema=data.schema)
+
+    def _note_reference(self, data: pa.RecordBatch) -> None:
+        """A changed instrument gets the next version."""
+        for row in data.to_pylist():
+            name = row["instrument"]
+            facts = {key: row[key] for key in data.schema.names[6:]}
+            if self._reference.get(name) != facts:
+                self._reference[name] = facts
+                self._version[name] = self._version.get(name, 0) + 1
+
+
+def plausible(kind: Kind, data: pa.RecordBatch) -> tuple[Array, dict[str, int]]:
+    """Which rows may enter the log, and how many may not, by reason.
+
+    - ``clock_step``: ``ts_event`` and ``ts_recv`` lie more than a day apart.
+    - ``bad_level``: a book row with a negative size, or a price that is not positive. The whole event goes: the
+      venue's chain of ids then breaks, and the book is invalid until its next snapshot rather than wrong.
+    - ``bad_trade``: a trade without a positive price and size.
+    - ``bad_quote``: an option quote with a negative bid or ask.
+    """
+    event, recv = data.column(1).to_numpy(), data.column(2).to_numpy()
+    keep = np.abs(event - recv) <= MAX_CLOCK_STEP_NS
+    reasons: dict[str, int] = {}
+    _count(reasons, "clock_step", ~keep)
+    if kind is Kind.BOOK:
+        bad = _bad_events(data)
+    elif kind is Kind.TRADE:
+        bad = (data.column(7).to_numpy() <= 0) | (data.column(8).to_numpy() <= 0)
+    elif kind is Kind.OPTION_QUOTE:
+        bad = (data.column(9).fill_null(0).to_numpy() < 0) | (data.column(10).fill_null(0).to_numpy() < 0)
+    else:
+        return keep, reasons
+    names = {Kind.BOOK: "bad_level", Kind.TRADE: "bad_trade", Kind.OPTION_QUOTE: "bad_quote"}
+    _count(reasons, names[kind], bad & keep)
+    return keep & ~bad, reasons
+
+
+def _bad_events(data: pa.RecordBatch) -> Array:
+    price, size = data.column(9).to_numpy(), data.column(10).to_numpy()
+    bad: Array = (size < 0) | ((price <= 0) & ~((price == 0) & (size == 0)))
+    if not bad.any():
+        return bad
+    flags = data.column(11).to_numpy()
+    event = np.concatenate([[0], np.cumsum((flags & LAST) != 0)[:-1]])
+    broken: Array = np.isin(event, event[bad])
+    return broken
+
+
+def _count(reasons: dict[str, int], reason: str, rows: Array) -> None:
+    if number := int(rows.sum()):
+        reasons[reason] = number

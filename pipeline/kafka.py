@@ -1,0 +1,179 @@
+"""Clients of the broker: their settings in one place, and errors that say what to do."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import Any, Final
+
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from features.errors import HedgeflowError
+from pipeline.settings import Settings
+from pipeline.topics import TOPICS, TopicSpec
+
+CONNECT_TIMEOUT_S: Final = 10.0
+
+
+class BrokerError(HedgeflowError):
+    """The broker is not there, or refuses."""
+
+    exit_code = 6
+
+
+def _quiet(_error: Any) -> None:
+    """librdkafka reports passing connection errors here; what lasts is raised where it matters."""
+
+
+def _common(settings: Settings) -> dict[str, Any]:
+    return {
+        "bootstrap.servers": settings.bootstrap,
+        "log_level": 0,
+        "error_cb": _quiet,
+        "allow.auto.create.topics": False,
+        "socket.keepalive.enable": True,
+        "reconnect.backoff.ms": 20,
+        "reconnect.backoff.max.ms": 1_000,
+        **settings.kafka,
+    }
+
+
+def make_producer(settings: Settings, linger_ms: float = 5) -> Producer:
+    """A producer that neither duplicates nor reorders what it retries."""
+    return Producer(
+        {
+            **_common(settings),
+            "enable.idempotence": True,
+            "acks": "all",
+            "linger.ms": linger_ms,
+            "queue.buffering.max.messages": 200_000,
+            "queue.buffering.max.kbytes": 131_072,
+            "delivery.timeout.ms": 120_000,
+        }
+    )
+
+
+def make_consumer(settings: Settings, group: str) -> Consumer:
+    """A consumer that commits only when told; ``range`` keeps partitions of several topics together."""
+    return Consumer(
+        {
+            **_common(settings),
+            "group.id": f"{settings.application}.{group}",
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "partition.assignment.strategy": "range",
+            "fetch.wait.max.ms": settings.fetch_wait_max_ms,
+            "session.timeout.ms": settings.session_timeout_ms,
+            "heartbeat.interval.ms": settings.session_timeout_ms // 4,
+            "queued.max.messages.kbytes": 65_536,
+            "fetch.queue.backoff.ms": 5,
+        }
+    )
+
+
+def make_reader(settings: Settings) -> Consumer:
+    """A consumer outside any group, for reading a topic from end to end."""
+    return make_consumer(settings, "reader")
+
+
+def make_admin(settings: Settings) -> AdminClient:
+    """An administrator of topics."""
+    return AdminClient(_common(settings))
+
+
+def require_broker(settings: Settings, timeout_s: float = CONNECT_TIMEOUT_S) -> Any:
+    """The cluster's metadata.
+
+    Raises:
+        BrokerError: nothing answers at ``settings.bootstrap``.
+    """
+    try:
+        return make_admin(settings).list_topics(timeout=timeout_s)
+    except KafkaException as error:
+        raise BrokerError(
+            f"No Kafka broker answers at {settings.bootstrap}.",
+            "Start one with `hedgeflow broker`, or point --bootstrap at yours.",
+        ) from error
+
+
+def create_topics(settings: Settings, specs: Sequence[TopicSpec] = tuple(TOPICS.values())) -> list[str]:
+    """Create the topics that are missing, with explicit settings; return their names.
+
+    Raises:
+        BrokerError: a topic exists with another number of partitions, or the broker refuses.
+    """
+    existing = require_broker(settings).topics
+    missing = [spec for spec in specs if spec.name not in existing]
+    for spec in specs:
+        if spec.name in existing and len(existing[spec.name].partitions) != partitions_of(spec, settings):
+            raise BrokerError(
+                f"Topic {spec.name} has {len(existing[spec.name].partitions)} partitions, "
+                f"{partitions_of(spec, settings)} are configured.",
+                "Set `partitions` to what the topics have; keys would move otherwise.",
+            )
+    if not missing:
+        return []
+    futures = make_admin(settings).create_topics(
+        [
+            NewTopic(
+                spec.name, num_partitions=partitions_of(spec, settings), replication_factor=1, config=spec.settings()
+            )
+            for spec in missing
+        ]
+    )
+    for name, future in futures.items():
+        try:
+            future.result(timeout=CONNECT_TIMEOUT_S)
+        except KafkaException as error:
+            raise BrokerError(
+                f"Topic {name} cannot be created: {error.args[0].str()}.", "Ask the broker's owner."
+            ) from error
+    return [spec.name for spec in missing]
+
+
+def partitions_of(spec: TopicSpec, settings: Settings) -> int:
+    """How many partitions a topic has."""
+    return settings.partitions if spec.per_underlying else 1
+
+
+def partition_of(key: str, partitions: int) -> int:
+    """The partition of a key: CRC-32, as librdkafka's ``consistent`` partitioner, whatever client writes."""
+    return zlib.crc32(key.encode()) % partitions
+
+
+def high_watermarks(settings: Settings, topics: Sequence[str]) -> dict[tuple[str, int], int]:
+    """The next offset of every partition of ``topics``."""
+    reader = make_reader(settings)
+    try:
+        metadata = require_broker(settings).topics
+        return {
+            (topic, partition): reader.get_watermark_offsets(
+                TopicPartition(topic, partition), timeout=CONNECT_TIMEOUT_S, cached=False
+            )[1]
+            for topic in topics
+            for partition in (metadata[topic].partitions if topic in metadata else ())
+        }
+    finally:
+        reader.close()
+
+
+def committed_offsets(settings: Settings, group: str, topics: Sequence[str]) -> dict[tuple[str, int], int]:
+    """How far a consumer group has come; a partition without a commit stands at 0."""
+    metadata = require_broker(settings).topics
+    consumer = make_consumer(settings, group)
+    try:
+        wanted = [TopicPartition(t, p) for t in topics for p in (metadata[t].partitions if t in metadata else ())]
+        answer = consumer.committed(wanted, timeout=CONNECT_TIMEOUT_S)
+        return {(tp.topic, tp.partition): max(0, tp.offset) for tp in answer}
+    finally:
+        consumer.close()
+
+
+def header(message: Any, name: str) -> str | None:
+    """A header of a message as text, ``None`` when it is absent or no text."""
+    for key, value in message.headers() or ():
+        if key == name and isinstance(value, bytes):
+            return value.decode(errors="replace")
+    return None

@@ -1,0 +1,80 @@
+"""Settings of a running system: defaults, then a TOML file, then ``HEDGEFLOW_*`` from the environment."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from features.errors import ConfigError
+
+
+class Settings(BaseSettings):
+    """What a worker needs to know. Secrets belong into ``kafka`` through the environment, never into the log."""
+
+    model_config = SettingsConfigDict(env_prefix="HEDGEFLOW_", extra="forbid", frozen=True)
+
+    bootstrap: str = Field("127.0.0.1:9092", description="host:port of the Kafka broker")
+    application: str = Field("hedgeflow", description="prefix of consumer groups and checkpoints")
+    partitions: int = Field(2, ge=1, le=1024, description="partitions of the topics keyed by underlying")
+    lake: Path = Field(Path("lake"), description="folder of the Delta tables")
+    models: Path = Field(Path("models"), description="folder of the model artifacts")
+    portfolio: Path = Field(Path("portfolio.json"), description="the portfolio that the decisions worker hedges")
+    reference: dict[str, str] = Field(
+        {"BTC": "sim:BTC-PERP", "ETH": "sim:ETH-PERP"}, description="underlying -> instrument that stands for it"
+    )
+    interval_ns: int = Field(1_000_000_000, description="length of a bar")
+    active_from_bar_ts: int = Field(0, description="first bar (ns) at which decisions are made")
+    checkpoint_interval_ms: int = Field(5_000, ge=10, description="time between checkpoints of a worker's state")
+    lake_commit_interval_ms: int = Field(2_000, ge=10, description="time between commits of the lake writer")
+    lake_commit_rows: int = Field(200_000, ge=1, description="rows after which the lake writer commits at once")
+    fetch_wait_max_ms: int = Field(5, ge=0, description="librdkafka fetch.wait.max.ms; its default costs 250-500 ms")
+    session_timeout_ms: int = Field(10_000, ge=1_000, description="after this silence a worker counts as dead")
+    batch_messages: int = Field(500, ge=1, description="messages taken at once from a backlog")
+    kafka: dict[str, str] = Field({}, description="further librdkafka settings, e.g. SASL and SSL")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file."""
+        return env_settings, init_settings
+
+
+def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
+    """Read the settings; ``overrides`` (the command line's options) win over everything, unless ``None``.
+
+    Raises:
+        ConfigError: the file is missing or no TOML, or a key is unknown or out of range.
+    """
+    values: dict[str, Any] = {}
+    if config is not None:
+        try:
+            values = tomllib.loads(config.read_text())
+        except FileNotFoundError:
+            raise ConfigError(f"There is no configuration file {config}.", "Check --config.") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{config} is not TOML: {error}.", "See docs/configuration.md.") from error
+    try:
+        settings = Settings(**values)
+        given = {name: value for name, value in overrides.items() if value is not None}
+        return Settings.model_validate(settings.model_dump() | given) if given else settings
+    except ValidationError as error:
+        raise _explained(error, config) from error
+
+
+def _explained(error: ValidationError, config: Path | None) -> ConfigError:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    where = f" in {config}" if config else ""
+    if first["type"] == "extra_forbidden":
+        return ConfigError(f"Unknown setting {key!r}{where}.", f"Known are: {', '.join(Settings.model_fields)}.")
+    return ConfigError(f"Setting {key!r}{where}: {first['msg']}.", "`hedgeflow doctor` prints the settings in force.")
