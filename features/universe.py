@@ -124,7 +124,8 @@ class UniverseStage:
     def snapshot(self) -> Mapping[str, bytes]:
         """One key: the stage sees all underlyings."""
         waiting = {
-            underlying: _batch(list(rows), SCHEMA).serialize().to_pybytes() for underlying, rows in self._waiting.items()
+            underlying: _batch(list(rows), SCHEMA).serialize().to_pybytes()
+            for underlying, rows in self._waiting.items()
         }
         arrays = {f"own.{u}": a for u, a in self._own.items()} | {f"peers.{u}": a for u, a in self._peers.items()}
         return {STATE_KEY: pack({"waiting": waiting, "last_bar": self._last_bar, "bars": self._bars, **arrays})}

@@ -110,7 +110,7 @@ class Worker:
         outputs: dict[str, list[pa.RecordBatch]] = {}
         for message in messages:
             if (error := message.error()) is not None:
-                _raise_fatal(error)
+                raise_fatal(error)
                 continue
             self._process(message, outputs)
         self._send(outputs)
@@ -222,7 +222,12 @@ class Worker:
             self._tasks.pop(task_id, None)
 
 
-def _raise_fatal(error: KafkaError) -> None:
+def raise_fatal(error: KafkaError) -> None:
+    """Raise what will not pass by itself; librdkafka retries the rest.
+
+    Raises:
+        BrokerError: for instance a topic that does not exist.
+    """
     passing = (KafkaError._PARTITION_EOF, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT)
     if error.code() not in passing and not error.retriable():
         raise BrokerError(f"The broker answers: {error.str()}.", "`hedgeflow doctor` checks broker and topics.")

@@ -1,0 +1,38 @@
+"""Messages that are records rather than rows: decisions, their inputs, fills and dead letters, as lake columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import pyarrow as pa
+
+from pipeline import topics
+from pipeline.kafka import header
+from pipeline.tables import DEAD_LETTER_COLUMNS, Table
+
+NANOS_PER_MILLI: Final = 1_000_000
+
+Columns = Mapping[str, pa.Array]
+
+
+def record_columns(table: Table, message: Any) -> tuple[Columns, int]:
+    """The columns of one message, and how many rows they have."""
+    rows = _DECODERS[table.topic](message)
+    columns = {field.name: pa.array([row.get(field.name) for row in rows], field.type) for field in table.columns}
+    return columns, len(rows)
+
+
+def _dead_letter(message: Any) -> list[dict[str, Any]]:
+    """A dead letter's headers; its time is when the broker took it, for its own event may have none."""
+    known = {name: header(message, name) for name in ("reason", "detail", "rows", "origin", "stage")}
+    position = {f"source_{name}": header(message, name) for name in ("topic", "partition", "offset")}
+    row: dict[str, Any] = {**known, **position}
+    for name in ("rows", "source_partition", "source_offset"):
+        row[name] = None if row[name] is None else int(row[name])
+    row["ts_event"] = message.timestamp()[1] * NANOS_PER_MILLI
+    row["payload"] = message.value() or b""
+    return [{field.name: row[field.name] for field in DEAD_LETTER_COLUMNS}]
+
+
+_DECODERS: Final[dict[str, Callable[[Any], list[dict[str, Any]]]]] = {topics.DEAD_LETTER: _dead_letter}
