@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from confluent_kafka import OFFSET_BEGINNING, TopicPartition
 
 from features.errors import BadInputError
-from pipeline.kafka import CONNECT_TIMEOUT_S, make_reader
+from pipeline.kafka import header, make_reader, read_to_end
 from pipeline.log import Outbox
 from pipeline.settings import Settings
 from pipeline.topics import CHECKPOINTS
@@ -87,23 +87,11 @@ class CheckpointStore:
     def _parts(self, owner: str) -> Iterator[_Part]:
         reader = make_reader(self._settings)
         try:
-            where = TopicPartition(CHECKPOINTS, 0, OFFSET_BEGINNING)
-            end = int(reader.get_watermark_offsets(where, timeout=CONNECT_TIMEOUT_S, cached=False)[1])
-            reader.assign([where])
-            position = 0
-            while position < end:
-                for message in reader.consume(1_000, timeout=1.0):
-                    if message.error():
-                        continue
-                    position = (message.offset() or 0) + 1
-                    if _owner(message) == owner and (value := message.value()) is not None:
-                        yield _decoded(value)
+            for message in read_to_end(reader, [TopicPartition(CHECKPOINTS, 0, OFFSET_BEGINNING)]):
+                if header(message, "owner") == owner and (value := message.value()) is not None:
+                    yield _decoded(value)
         finally:
             reader.close()
-
-
-def _owner(message: Any) -> str:
-    return next((value.decode() for name, value in message.headers() or () if name == "owner"), "")
 
 
 def _pieces(state: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:

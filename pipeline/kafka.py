@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -55,7 +56,7 @@ def make_producer(settings: Settings, linger_ms: float = 5) -> Producer:
     )
 
 
-def make_consumer(settings: Settings, group: str) -> Consumer:
+def make_consumer(settings: Settings, group: str, extra: Mapping[str, Any] | None = None) -> Consumer:
     """A consumer that commits only when told; ``range`` keeps partitions of several topics together."""
     return Consumer(
         {
@@ -69,13 +70,24 @@ def make_consumer(settings: Settings, group: str) -> Consumer:
             "heartbeat.interval.ms": settings.session_timeout_ms // 4,
             "queued.max.messages.kbytes": 65_536,
             "fetch.queue.backoff.ms": 5,
+            **(extra or {}),
         }
     )
 
 
+def static_member(settings: Settings, group: str, alone: bool = False) -> dict[str, str]:
+    """Static membership: a worker started again under its name gets its partitions without waiting for a timeout.
+
+    Args:
+        alone: the group can have one member only, so its name is known.
+    """
+    member = "0" if alone else settings.member
+    return {"group.instance.id": f"{settings.application}.{group}.{member}"} if member else {}
+
+
 def make_reader(settings: Settings) -> Consumer:
-    """A consumer outside any group, for reading a topic from end to end."""
-    return make_consumer(settings, "reader")
+    """A consumer outside any group, for :func:`read_to_end`."""
+    return make_consumer(settings, "reader", {"enable.partition.eof": True})
 
 
 def make_admin(settings: Settings) -> AdminClient:
@@ -115,7 +127,8 @@ def create_topics(settings: Settings, specs: Sequence[TopicSpec] = tuple(TOPICS.
             )
     if not missing:
         return []
-    futures = make_admin(settings).create_topics(
+    admin = make_admin(settings)  # the futures die with it
+    futures = admin.create_topics(
         [
             NewTopic(
                 spec.name, num_partitions=partitions_of(spec, settings), replication_factor=1, config=spec.settings()
@@ -143,18 +156,49 @@ def partition_of(key: str, partitions: int) -> int:
     return zlib.crc32(key.encode()) % partitions
 
 
-def high_watermarks(settings: Settings, topics: Sequence[str]) -> dict[tuple[str, int], int]:
-    """The next offset of every partition of ``topics``."""
+def read_to_end(reader: Consumer, positions: Sequence[TopicPartition]) -> Iterator[Any]:
+    """All messages from ``positions`` to the end that each partition has when we reach it.
+
+    Raises:
+        BrokerError: the broker falls silent.
+    """
+    open_partitions = {(each.topic, each.partition) for each in positions}
+    reader.assign(list(positions))
+    deadline = time.monotonic() + CONNECT_TIMEOUT_S
+    while open_partitions:
+        message = reader.poll(0.5)
+        if message is None:
+            if time.monotonic() > deadline:
+                raise BrokerError(f"The broker sends nothing of {sorted(open_partitions)}.", "Is it still running?")
+            continue
+        deadline = time.monotonic() + CONNECT_TIMEOUT_S
+        if (error := message.error()) is None:
+            yield message
+        elif error.code() == KafkaError._PARTITION_EOF:
+            open_partitions.discard((message.topic() or "", message.partition() or 0))
+
+
+def end_offsets(settings: Settings, topics: Sequence[str]) -> dict[tuple[str, int], int]:
+    """The next offset of every partition of ``topics``.
+
+    Tansu answers a question for the latest offset with one past the *first* record of its last batch, so the last
+    batch is read to its end.
+    """
     reader = make_reader(settings)
     try:
         metadata = require_broker(settings).topics
-        return {
-            (topic, partition): reader.get_watermark_offsets(
-                TopicPartition(topic, partition), timeout=CONNECT_TIMEOUT_S, cached=False
-            )[1]
-            for topic in topics
-            for partition in (metadata[topic].partitions if topic in metadata else ())
-        }
+        ends: dict[tuple[str, int], int] = {}
+        positions: list[TopicPartition] = []
+        for topic in topics:
+            for partition in metadata[topic].partitions if topic in metadata else ():
+                where = TopicPartition(topic, partition)
+                answer = reader.get_watermark_offsets(where, timeout=CONNECT_TIMEOUT_S, cached=False)
+                ends[topic, partition] = answer[1] if answer else 0
+                if ends[topic, partition] > 0:
+                    positions.append(TopicPartition(topic, partition, ends[topic, partition] - 1))
+        for message in read_to_end(reader, positions):
+            ends[message.topic(), message.partition()] = message.offset() + 1
+        return ends
     finally:
         reader.close()
 

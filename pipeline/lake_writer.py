@@ -20,7 +20,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 from features.events import EventBatch
 from pipeline import topics
 from pipeline.codec import KIND_HEADER, ROW_SCHEMAS, UndecodableError, decode_event, decode_rows
-from pipeline.kafka import CONNECT_TIMEOUT_S, header, make_consumer, require_broker
+from pipeline.kafka import CONNECT_TIMEOUT_S, end_offsets, header, make_consumer, require_broker, static_member
 from pipeline.lake import Lake, LakeError, positioned
 from pipeline.records import record_columns
 from pipeline.settings import Settings
@@ -60,7 +60,7 @@ class LakeWriter:
             BrokerError: the broker is gone or refuses.
         """
         require_broker(self._settings)
-        consumer = make_consumer(self._settings, GROUP)
+        consumer = make_consumer(self._settings, GROUP, static_member(self._settings, GROUP))
         try:
             consumer.subscribe(list(SOURCES), on_assign=self._assigned, on_revoke=self._revoked)
             self._log.info("started", lake=str(self._settings.lake))
@@ -105,7 +105,7 @@ class LakeWriter:
             return positioned(table, stored_columns(batch), partition, offset, range(batch.data.num_rows))
         if kind in ROW_SCHEMAS:
             data = decode_rows(kind, payload)
-            columns = dict(zip(data.schema.names, data.columns, strict=True))
+            columns: Mapping[str, Any] = dict(zip(data.schema.names, data.columns, strict=True))
             count = data.num_rows
         else:
             columns, count = record_columns(table, message)
@@ -146,15 +146,16 @@ class LakeWriter:
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         committed = consumer.committed(partitions, timeout=CONNECT_TIMEOUT_S)
+        ends = end_offsets(self._settings, sorted({each.topic for each in partitions}))
         for each in committed:
-            self._refuse_lost_log(consumer, each)
+            self._refuse_lost_log(each, ends)
             if each.offset < 0:
                 each.offset = OFFSET_BEGINNING
         consumer.assign(committed)
 
-    def _refuse_lost_log(self, consumer: Consumer, where: TopicPartition) -> None:
+    def _refuse_lost_log(self, where: TopicPartition, ends: Mapping[tuple[str, int], int]) -> None:
         """A broker that came back empty would make us drop new rows as old ones: stop instead."""
-        end = consumer.get_watermark_offsets(where, timeout=CONNECT_TIMEOUT_S, cached=False)[1]
+        end = ends[where.topic, where.partition]
         known = max(
             self._lake.version(t, where.topic, where.partition) for t in TABLES.values() if t.topic == where.topic
         )

@@ -69,7 +69,7 @@ class _Cursor:
         # Each cursor streams over a connection of its own: DuckDB holds one open result a connection.
         self._connection = open_lake(path)
         names = ", ".join(["underlying", *SCHEMAS[self._kind].names, "topic_offset"])
-        self._reader = self._connection.execute(
+        self._reader = self._connection.sql(
             f"SELECT {names} FROM {table.name} WHERE topic_partition = {partition} ORDER BY topic_offset, topic_row"
         ).to_arrow_reader(BATCH_ROWS)
         self._rows: pa.RecordBatch | None = None

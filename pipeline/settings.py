@@ -20,6 +20,7 @@ class Settings(BaseSettings):
     bootstrap: str = Field("127.0.0.1:9092", description="host:port of the Kafka broker")
     application: str = Field("hedgeflow", description="prefix of consumer groups and checkpoints")
     partitions: int = Field(2, ge=1, le=1024, description="partitions of the topics keyed by underlying")
+    member: str = Field("", description="name of this worker in its group: started again, it takes its own place")
     lake: Path = Field(Path("lake"), description="folder of the Delta tables")
     models: Path = Field(Path("models"), description="folder of the model artifacts")
     portfolio: Path = Field(Path("portfolio.json"), description="the portfolio that the decisions worker hedges")

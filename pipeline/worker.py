@@ -16,11 +16,10 @@ import pyarrow as pa
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
-from features.errors import ConfigError
 from features.stage import Reject, Stage
 from pipeline.checkpoint import Checkpoint, CheckpointStore
 from pipeline.codec import KIND_HEADER, MAX_ROWS, UndecodableError, encode
-from pipeline.kafka import BrokerError, header, make_consumer, partition_of, require_broker
+from pipeline.kafka import BrokerError, header, make_consumer, partition_of, require_broker, static_member
 from pipeline.log import Outbox, send_dead_letter
 from pipeline.settings import Settings
 
@@ -89,7 +88,8 @@ class Worker:
             BrokerError: the broker is gone or refuses.
         """
         require_broker(self._settings)
-        consumer = make_consumer(self._settings, self._spec.name)
+        member = static_member(self._settings, self._spec.name, alone=self._spec.whole)
+        consumer = make_consumer(self._settings, self._spec.name, member)
         try:
             consumer.subscribe(
                 [self._spec.source], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
@@ -192,10 +192,10 @@ class Worker:
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Restore each task from its newest complete checkpoint and go on from the offsets that it covers."""
         if self._spec.whole and partitions and len(partitions) != self._settings.partitions:
-            raise ConfigError(
-                f"Stage {self._spec.name} sees {len(partitions)} of {self._settings.partitions} partitions.",
-                "It has one state over all of them: run one worker of it, and check `partitions`.",
-            )
+            # Its predecessor has died and still counts as a member; when its session ends, all partitions come.
+            self._log.warning("waiting for all partitions", have=len(partitions), need=self._settings.partitions)
+            consumer.assign([])
+            return
         for task_id in sorted({self._task_id(each.partition) for each in partitions}):
             name = f"{self._spec.name}/{task_id}"
             saved = self._store.load(name)

@@ -141,10 +141,8 @@ def _delta(underlying: str, name: str, book: SmallBook, now: int, rng: np.random
     shift = int(rng.integers(-2, 3))
     bid = max(book.bids) + shift
     ask = min(book.asks) + shift
-    for price in [p for p in book.bids if p > bid]:
-        rows.append((BID, price, 0))
-    for price in [p for p in book.asks if p < ask]:
-        rows.append((ASK, price, 0))
+    rows.extend((BID, price, 0) for price in book.bids if price > bid)
+    rows.extend((ASK, price, 0) for price in book.asks if price < ask)
     for i in range(int(rng.integers(1, 4))):
         rows.append((BID, bid - i, int(rng.integers(1, 9_000))))
         rows.append((ASK, ask + i, int(rng.integers(1, 9_000))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import polars as pl
@@ -38,10 +39,7 @@ WHOLE = run(FeatureStage(), LOG)
 
 def pieces(batch: EventBatch, cuts: list[int]) -> list[EventBatch]:
     edges = [0, *sorted({c % batch.data.num_rows for c in cuts} - {0}), batch.data.num_rows]
-    return [
-        EventBatch(batch.kind, batch.underlying, batch.data.slice(a, b - a))
-        for a, b in zip(edges, edges[1:], strict=False)
-    ]
+    return [EventBatch(batch.kind, batch.underlying, batch.data.slice(a, b - a)) for a, b in pairwise(edges)]
 
 
 def test_there_is_something_to_compare() -> None:
