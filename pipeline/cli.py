@@ -10,17 +10,18 @@ import typer
 
 from features.errors import HedgeflowError
 from pipeline.commands import (
+    backfill,
     broker,
     demo,
+    doctor,
     features,
     forecast,
     hedge,
-    lake,
     regimes,
     replay,
     report,
+    sql,
     stream,
-    system,
     topics,
 )
 
@@ -37,7 +38,7 @@ app = typer.Typer(
     "6 broker, 7 lake, 8 a check failed, 130 interrupted.",
 )
 
-for module in (demo, replay, lake, system, report, broker):
+for module in (demo, replay, backfill, sql, report, doctor, broker):
     module.register(app)
 for name, group in (
     ("stream", stream.app),

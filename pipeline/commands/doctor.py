@@ -1,0 +1,125 @@
+"""``hedgeflow doctor``: is everything there, and what to do if not."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from pipeline.commands.options import Bootstrap, Config, LakePath, settings_of
+
+WARN, FAIL, FINE = "[yellow]look[/]", "[red]fails[/]", "[green]fine[/]"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(epilog="Example: [bold]hedgeflow doctor --bootstrap localhost:9092[/bold]")(doctor)
+
+
+def doctor(
+    bootstrap: Bootstrap = None,
+    lake: LakePath = None,
+    config: Config = None,
+    gpu: Annotated[bool, typer.Option(help="Also load torch and look for a GPU (takes a few seconds).")] = True,
+) -> None:
+    """Check Python, libraries, GPU, broker, lake and clock; exits with 8 when something must be done."""
+    from rich.console import Console
+    from rich.table import Table
+
+    settings = settings_of(config, bootstrap=bootstrap, lake=lake)
+    findings = [_python(), _libraries(), _broker(settings), _lake(settings), _clock()]
+    if gpu:
+        findings.insert(2, _gpu())
+    table = Table("check", "", "found", "what to do", title="hedgeflow doctor")
+    for name, verdict, found, remedy in findings:
+        table.add_row(name, verdict, found, remedy)
+    table.add_row("settings", FINE, _settings(settings), "")
+    Console().print(table)
+    if any(verdict == FAIL for _, verdict, _, _ in findings):
+        raise typer.Exit(8)
+
+
+Finding = tuple[str, str, str, str]
+
+
+def _settings(settings: Any) -> str:
+    shown = settings.model_dump(mode="json", exclude={"kafka"})
+    shown["kafka"] = sorted(settings.kafka)  # names only: the values may be secrets
+    return "\n".join(f"{name} = {value}" for name, value in shown.items())
+
+
+def _python() -> Finding:
+    import platform
+    import sys
+
+    fine = sys.version_info >= (3, 11)
+    return "python", FINE if fine else FAIL, platform.python_version(), "" if fine else "Install Python 3.11 or newer."
+
+
+def _libraries() -> Finding:
+    from importlib.metadata import PackageNotFoundError, requires, version
+
+    missing, found = [], []
+    for requirement in requires("hedgeflow") or ():
+        name = requirement.split(";")[0].split(">")[0].split("=")[0].split("[")[0].strip()
+        if "extra ==" in requirement:
+            continue
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        return "libraries", FAIL, f"missing: {', '.join(missing)}", "`make install`"
+    return "libraries", FINE, ", ".join(found), ""
+
+
+def _gpu() -> Finding:
+    import torch
+
+    if torch.cuda.is_available():
+        return "gpu", FINE, f"{torch.cuda.get_device_name(0)}, torch {torch.__version__}", ""
+    return (
+        "gpu",
+        WARN,
+        f"none, torch {torch.__version__}",
+        "Training runs on the CPU; `hedge train --device cuda` needs one.",
+    )
+
+
+def _broker(settings: Any) -> Finding:
+    from pipeline.kafka import BrokerError, require_broker
+    from pipeline.topics import TOPICS
+
+    try:
+        existing = require_broker(settings, timeout_s=2.0).topics
+    except BrokerError as error:
+        return "broker", WARN, error.problem, error.remedy
+    missing = [name for name in TOPICS if name not in existing]
+    if missing:
+        return (
+            "broker",
+            WARN,
+            f"{settings.bootstrap}, topics missing: {', '.join(missing)}",
+            "`hedgeflow topics create`",
+        )
+    return "broker", FINE, f"{settings.bootstrap}, {len(TOPICS)} topics", ""
+
+
+def _lake(settings: Any) -> Finding:
+    from pipeline.lake import LakeError, require_lake
+
+    try:
+        require_lake(settings.lake)
+    except LakeError as error:
+        return "lake", WARN, error.problem, error.remedy
+    return "lake", FINE, str(settings.lake), ""
+
+
+def _clock() -> Finding:
+    import time
+
+    resolution = time.get_clock_info("time").resolution
+    year = time.gmtime().tm_year
+    fine = resolution <= 1e-6 and 2024 <= year < 2100
+    found = f"UTC {time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())}, resolution {resolution:g} s"
+    return "clock", FINE if fine else FAIL, found, "" if fine else "Set the clock (NTP); receive times come from it."
