@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from features.errors import ConfigError
+
+_COMMAND_LINE: ContextVar[Mapping[str, Any]] = ContextVar("_COMMAND_LINE", default={})  # noqa: B039 (never mutated)
 
 
 class Settings(BaseSettings):
@@ -46,8 +50,9 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment wins over the file."""
-        return env_settings, init_settings
+        """The command line wins over the environment, the environment over the file."""
+        given = InitSettingsSource(settings_cls, init_kwargs=dict(_COMMAND_LINE.get()))
+        return given, env_settings, init_settings
 
 
 def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
@@ -64,12 +69,13 @@ def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
             raise ConfigError(f"There is no configuration file {config}.", "Check --config.") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{config} is not TOML: {error}.", "See docs/configuration.md.") from error
+    given = _COMMAND_LINE.set({name: value for name, value in overrides.items() if value is not None})
     try:
-        settings = Settings(**values)
-        given = {name: value for name, value in overrides.items() if value is not None}
-        return Settings.model_validate(settings.model_dump() | given) if given else settings
+        return Settings(**values)
     except ValidationError as error:
         raise _explained(error, config) from error
+    finally:
+        _COMMAND_LINE.reset(given)
 
 
 def _explained(error: ValidationError, config: Path | None) -> ConfigError:
