@@ -1,0 +1,1 @@
+"""The report: figures and tables of one run, in one self-contained page."""

@@ -1,0 +1,75 @@
+"""Figures of the hedge: what was held, and what it earned and cost."""
+
+from __future__ import annotations
+
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from pipeline.report.style import MUTED, SERIES, new_figure, time_axis, times
+
+STRATEGY_COLORS = {"no_hedge": "#9ca3af", "black_delta": SERIES[1], "deep_policy": SERIES[0]}
+STRATEGY_NAMES = {
+    "no_hedge": "no hedge",
+    "black_delta": "Black delta at every bar",
+    "deep_policy": "deep policy (live fills)",
+}
+
+
+def positions(decisions: pl.DataFrame) -> Figure:
+    """The position in each hedge instrument beside the delta to hedge and the band around it.
+
+    Args:
+        decisions: ``underlying, bar_ts, position, black_delta, lower, upper`` in coins.
+    """
+    underlyings = decisions["underlying"].unique().sort().to_list()
+    figure = new_figure(11, 2.5 * max(1, len(underlyings)))
+    grid = figure.add_gridspec(max(1, len(underlyings)), 1)
+    for row, underlying in enumerate(underlyings):
+        axes = figure.add_subplot(grid[row])
+        mine = decisions.filter(pl.col("underlying") == underlying).sort("bar_ts")
+        when = times(mine["bar_ts"])
+        lower, upper = mine["lower"].to_numpy(), mine["upper"].to_numpy()
+        axes.fill_between(when, lower, upper, color="#bfdbfe", linewidth=0, label="no-trade band", step="post")
+        axes.step(
+            when, mine["black_delta"].to_numpy(), where="post", color=SERIES[1], linewidth=0.8, label="Black delta"
+        )
+        axes.step(when, mine["position"].to_numpy(), where="post", color=SERIES[0], label="position")
+        axes.set_title(f"{underlying}: hedge position")
+        axes.set_ylabel("coins")
+        axes.legend(ncols=3, loc="upper left")
+        time_axis(axes)
+    return figure
+
+
+def profit_and_cost(rows: pl.DataFrame, currency: str) -> Figure:
+    """Profit and loss of the hedged book, and its cumulated cost, for each way to hedge.
+
+    Args:
+        rows: ``strategy, bar_ts, pnl, cost`` cumulated from the first decision.
+        currency: of both.
+    """
+    figure = new_figure(11, 4.6)
+    grid = figure.add_gridspec(1, 3)
+    all_three, hedged, cost = (figure.add_subplot(grid[i]) for i in range(3))
+    for name, label in STRATEGY_NAMES.items():
+        mine = rows.filter(pl.col("strategy") == name).sort("bar_ts")
+        if mine.is_empty():
+            continue
+        when, color = times(mine["bar_ts"]), STRATEGY_COLORS[name]
+        all_three.plot(when, mine["pnl"].to_numpy(), color=color, label=label)
+        if name != "no_hedge":
+            hedged.plot(when, mine["pnl"].to_numpy(), color=color)
+            cost.plot(when, mine["cost"].to_numpy(), color=color)
+    _finish(all_three, "P&L, all three", currency)
+    _finish(hedged, "P&L, the two hedges", currency)
+    _finish(cost, "cumulated cost of hedging", currency)
+    figure.legend(loc="outside lower center", ncols=3)
+    return figure
+
+
+def _finish(axes: Axes, title: str, currency: str) -> None:
+    axes.axhline(0.0, color=MUTED, linewidth=0.7)
+    axes.set_title(title)
+    axes.set_ylabel(currency)
+    time_axis(axes)
