@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Any, Final
 
 import matplotlib as mpl
@@ -53,9 +52,9 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def times(nanoseconds: Any) -> Sequence[datetime]:
+def times(nanoseconds: Any) -> Any:
     """UTC times for an axis."""
-    return [datetime.fromtimestamp(ns / 1e9, tz=UTC) for ns in np.asarray(nanoseconds).tolist()]
+    return np.asarray(nanoseconds, dtype=np.int64).astype("datetime64[ns]")
 
 
 def time_axis(axes: Axes) -> None:
