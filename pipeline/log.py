@@ -92,10 +92,10 @@ class KafkaLog:
             {KIND_HEADER: batch.kind.value},
         )
 
-    def reject(self, origin: str, reject: Reject) -> None:
+    def reject(self, origin: str, reject: Reject, payload: bytes = b"") -> None:
         """Append a dead letter."""
         self.rejected[reject.reason] += reject.rows
-        send_dead_letter(self._outbox, reject, {"origin": origin}, reject.detail.encode())
+        send_dead_letter(self._outbox, reject, {"origin": origin}, payload)
 
     def flush(self) -> None:
         """Wait until everything is acknowledged."""
