@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +9,13 @@ from typing import BinaryIO, Final
 
 from features.errors import BadInputError
 
+OnDamage = Callable[[str, str, int, bytes], None]
+
+MAX_LINE: Final = 1 << 25
+
 _GZIP_MAGIC: Final = b"\x1f\x8b"
+_GZIP_BITS: Final = 31
+_CHUNK: Final = 1 << 14
 
 
 def require_file(path: Path) -> None:
@@ -33,34 +38,65 @@ def require_file(path: Path) -> None:
         raise BadInputError(f"{path} is empty.", "Record it again, or leave it out.")
 
 
-def read_lines(path: Path, on_damage: Callable[[str, str, int], None]) -> Iterator[bytes]:
+def read_lines(path: Path, on_damage: OnDamage) -> Iterator[bytes]:
     """Lines of ``path`` in order, without their ends.
 
     Args:
         path: a plain or gzip file; which of the two is told by its first bytes.
-        on_damage: called with reason, detail and the number of good lines when the rest cannot be read.
+        on_damage: called when the rest cannot be read, with reason, detail, how many lines were good, and what there
+            is of the line after them.
 
     Raises:
         BadInputError: the file is missing or holds no line.
     """
     require_file(path)
-    count = 0
-    with _open(path) as file:
+    count, tail = 0, b""
+    with path.open("rb") as file:
+        blocks = _blocks(file)
         try:
-            for line in file:
-                count += 1
-                yield line.rstrip(b"\r\n")
+            for block in blocks:
+                lines = (tail + block).split(b"\n")
+                tail = lines.pop()
+                count += len(lines)
+                yield from lines
+                if len(tail) > MAX_LINE:
+                    on_damage(
+                        "line_too_long", f"{path.name} has more than {MAX_LINE} bytes in a line", count, tail[:80]
+                    )
+                    return
         except EOFError:
-            on_damage("truncated_gzip", f"{path.name} ends in the middle of its data", count)
+            on_damage("truncated_gzip", f"{path.name} ends in the middle of its data", count, tail)
             return
-        except (gzip.BadGzipFile, zlib.error) as error:
-            on_damage("corrupt_gzip", f"{path.name} is damaged: {error}", count)
+        except zlib.error as error:
+            on_damage("corrupt_gzip", f"{path.name} is damaged: {error}", count, tail)
             return
-    if count == 0:
+    if tail:
+        yield tail
+    elif count == 0:
         raise BadInputError(f"{path} holds no line.", "Record it again, or leave it out.")
 
 
-def _open(path: Path) -> BinaryIO:
-    with path.open("rb") as file:
-        zipped = file.read(2) == _GZIP_MAGIC
-    return gzip.open(path, "rb") if zipped else path.open("rb")  # type: ignore[return-value] # GzipFile reads alike
+def _blocks(file: BinaryIO) -> Iterator[bytes]:
+    zipped = file.read(2) == _GZIP_MAGIC
+    file.seek(0)
+    if zipped:
+        yield from _inflated(file)
+    else:
+        while block := file.read(_CHUNK):
+            yield block
+
+
+def _inflated(file: BinaryIO) -> Iterator[bytes]:
+    """Decompressed blocks of a gzip file of one or more members; all that precedes damage comes out first."""
+    member = zlib.decompressobj(_GZIP_BITS)
+    while chunk := file.read(_CHUNK):
+        while chunk:
+            if member.eof:
+                chunk = chunk.lstrip(b"\0")  # padding between or after members is allowed
+                if not chunk:
+                    break
+                member = zlib.decompressobj(_GZIP_BITS)
+            yield member.decompress(chunk)
+            chunk = member.unused_data
+    if not member.eof:
+        raise EOFError

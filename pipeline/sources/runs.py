@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from features.events import SCHEMAS, EventBatch, Kind, record_batch
+from features.events import EventBatch, Kind, record_batch
+from pipeline.codec import MAX_ROWS
 
 Array = np.ndarray[Any, Any]
-Value = int | str | bool | None | Array | list[Any]
 
-MAX_ROWS: Final = 1_600
 MAX_SPAN_NS: Final = 5_000_000
 
 MERGE_ORDER: Final[Mapping[Kind, int]] = {
@@ -26,10 +26,11 @@ MERGE_ORDER: Final[Mapping[Kind, int]] = {
 
 
 class Run(NamedTuple):
-    """Consecutive rows of one kind, instrument or chain, and receive time.
+    """Consecutive rows of one kind, underlying and receive time.
 
-    The first four fields are the merge key; no two runs agree in all of them. A column is an array with an entry a row,
-    or one value that all rows share.
+    The first four fields are the merge key; no two runs agree in all of them. A column is an array or list with an
+    entry a row, or one integer that all rows share; which of these, is the same for all runs of a kind. ``instrument``
+    is one name, or a list of names.
     """
 
     ts_recv: int
@@ -39,7 +40,7 @@ class Run(NamedTuple):
     kind: Kind
     underlying: str
     rows: int
-    columns: Mapping[str, Value]
+    columns: Mapping[str, Any]
 
 
 def merge(streams: Iterable[Iterator[Run]]) -> Iterator[Run]:
@@ -47,59 +48,56 @@ def merge(streams: Iterable[Iterator[Run]]) -> Iterator[Run]:
     return heapq.merge(*streams)
 
 
-def batches_of(runs: Iterable[Run]) -> Iterator[EventBatch]:
-    """Group consecutive runs of one kind and underlying: at most ``MAX_ROWS`` rows and ``MAX_SPAN_NS`` of receive time."""
+def batches_of(runs: Iterable[Run], max_rows: int = MAX_ROWS, max_span_ns: int = MAX_SPAN_NS) -> Iterator[EventBatch]:
+    """Group consecutive runs of one kind and underlying.
+
+    Args:
+        runs: in log order.
+        max_rows: of a batch; a longer run is cut.
+        max_span_ns: receive time between the first and the last run of a batch.
+    """
     group: list[Run] = []
-    rows = 0
+    rows, kind, underlying, until = 0, None, "", 0
     for run in runs:
-        if group and not (
-            run.kind is group[0].kind
-            and rows + run.rows <= MAX_ROWS
-            and run.ts_recv - group[0].ts_recv <= MAX_SPAN_NS
-            and run.underlying == group[0].underlying
-        ):
-            yield from _batch(group)
-            group, rows = [], 0
-        group.append(run)
         rows += run.rows
+        if run.kind is not kind or rows > max_rows or run.ts_recv > until or run.underlying != underlying:
+            if group:
+                yield from _batch(group, max_rows)
+                group = []
+            rows, kind, underlying, until = run.rows, run.kind, run.underlying, run.ts_recv + max_span_ns
+        group.append(run)
     if group:
-        yield from _batch(group)
+        yield from _batch(group, max_rows)
 
 
-def _batch(group: list[Run]) -> Iterator[EventBatch]:
-    kind, underlying = group[0].kind, group[0].underlying
+def _batch(group: list[Run], max_rows: int) -> Iterator[EventBatch]:
+    kind = group[0].kind
     lengths = [run.rows for run in group]
     names: dict[str, int] = {}
-    codes = [_codes(run, names) for run in group]
-    columns: dict[str, Any] = {"instrument": _column(codes, lengths)}
-    columns["ts_recv"] = _column([run.ts_recv for run in group], lengths)
-    for field in SCHEMAS[kind]:
-        if field.name in group[0].columns and field.name != "instrument":
-            columns[field.name] = _column([run.columns[field.name] for run in group], lengths)
+    codes = [_codes(run.columns["instrument"], names) for run in group]
+    columns = {"instrument": _column(codes, lengths), "ts_recv": _column([run.ts_recv for run in group], lengths)}
+    for name in group[0].columns:
+        if name != "instrument":
+            columns[name] = _column([run.columns[name] for run in group], lengths)
     data = record_batch(kind, list(names), columns)
-    for start in range(0, data.num_rows, MAX_ROWS):
-        yield EventBatch(kind, underlying, data.slice(start, MAX_ROWS))
+    if data.num_rows <= max_rows:
+        yield EventBatch(kind, group[0].underlying, data)
+        return
+    for start in range(0, data.num_rows, max_rows):
+        yield EventBatch(kind, group[0].underlying, data.slice(start, max_rows))
 
 
-def _codes(run: Run, names: dict[str, int]) -> Value:
-    instrument = run.columns["instrument"]
+def _codes(instrument: str | list[str], names: dict[str, int]) -> int | Array:
     if isinstance(instrument, str):
         return names.setdefault(instrument, len(names))
-    assert isinstance(instrument, list)
     return np.array([names.setdefault(name, len(names)) for name in instrument], dtype=np.int32)
 
 
-def _column(values: list[Value], lengths: list[int]) -> Any:
-    """One column of a batch, from what its runs have: an entry a row, or one value for all their rows."""
-    if all(isinstance(value, int) for value in values):
-        scalars = np.array(values)
-        return scalars if len(values) == sum(lengths) else np.repeat(scalars, lengths)
-    if all(isinstance(value, np.ndarray) for value in values):
-        return values[0] if len(values) == 1 else np.concatenate(values)  # type: ignore[arg-type] # all are arrays
-    rows: list[Any] = []
-    for value, length in zip(values, lengths, strict=True):
-        if isinstance(value, (list, np.ndarray)):
-            rows.extend(value)
-        else:
-            rows.extend([value] * length)
-    return rows
+def _column(values: list[Any], lengths: list[int]) -> Any:
+    """One column of a batch, from what its runs have."""
+    if isinstance(values[0], np.ndarray):
+        return values[0] if len(values) == 1 else np.concatenate(values)
+    if isinstance(values[0], list):
+        return list(chain.from_iterable(values))
+    scalars = np.array(values)
+    return scalars if len(values) == sum(lengths) else np.repeat(scalars, lengths)
