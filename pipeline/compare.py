@@ -33,9 +33,10 @@ def compare(left: Lake, right: Lake, name: str, until: int | None = None) -> Com
     """
     table = TABLES[name]
     a, b = _bits(left, table, until), _bits(right, table, until)
-    keys = [*table.key, table.time]
-    rest = [column for column in a.columns if column not in keys]
-    same = a.join(b, on=[*keys, *rest], how="inner", nulls_equal=True).height
+    # Rows as a multiset: a repeated row must be repeated on the other side, too.
+    counted_a, counted_b = a.group_by(a.columns).len("here"), b.group_by(b.columns).len("there")
+    both = counted_a.join(counted_b, on=a.columns, how="inner", nulls_equal=True)
+    same = int(both.select(pl.min_horizontal("here", "there").sum()).item() or 0)
     return Comparison(name, a.height, b.height, max(a.height, b.height) - same)
 
 

@@ -1,0 +1,231 @@
+"""``hedgeflow demo``: every part of the system, once, as an operator would run it.
+
+History first: the market's first part goes through Kafka, the feature workers and into the lake. On it the models are
+fitted. Then the signals and decisions workers start, the rest of the market plays, and a backfill of the raw tables is
+held against what was streamed.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from features.errors import ConfigError
+from features.events import NANO
+from hedger.portfolio import demo_portfolio, encode_portfolio
+from pipeline.backfill import BackfillResult, backfill
+from pipeline.broker import EmbeddedBroker
+from pipeline.compare import Comparison, compare
+from pipeline.demo.market import Market, Player, recorded_market, simulated_market
+from pipeline.fit import fit_forecast_artifact, fit_regimes_artifact, train_policy_artifact
+from pipeline.kafka import create_topics
+from pipeline.lake import Lake
+from pipeline.processes import Workers, environment_of
+from pipeline.query import open_lake
+from pipeline.raw_reader import read_log
+from pipeline.settings import Settings
+
+MARKER: Final = ".hedgeflow-demo"
+TRUTH_FILE: Final = "truth.parquet"
+COMPARED: Final = ("features", "universe", "signals")
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """What ``hedgeflow demo`` was asked for."""
+
+    data: Path | None
+    minutes: float
+    seed: int
+    out: Path
+    bootstrap: str | None
+    partitions: int
+    training_share: float = 0.5
+    horizon_bars: int = 30
+    device: str = "cpu"
+
+
+@dataclass(slots=True)
+class DemoRun:
+    """What a demo made, for its tables and its report."""
+
+    options: DemoOptions
+    market: Market
+    settings: Settings
+    active_from: int
+    events: int = 0
+    rejected: int = 0
+    backfilled: BackfillResult = field(default_factory=BackfillResult)
+    comparisons: list[Comparison] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def differing(self) -> int:
+        """Rows that differ between stream and backfill."""
+        return sum(each.differing for each in self.comparisons)
+
+
+class _Steps:
+    """Progress of the demo: a line a step."""
+
+    def __init__(self, console: Console, run_seconds: dict[str, float]) -> None:
+        self._progress = Progress(
+            SpinnerColumn(finished_text="[green]✓"),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            console=console,
+        )
+        self._seconds = run_seconds
+
+    def __enter__(self) -> _Steps:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    @contextmanager
+    def step(self, name: str, total: float | None = None) -> Iterator[_Step]:
+        """One step of the demo, timed."""
+        started = time.monotonic()
+        task = self._progress.add_task(name, total=total or 1.0, note="")
+        yield _Step(self._progress, task)
+        self._progress.update(task, completed=total or 1.0)
+        self._progress.stop_task(task)
+        self._seconds[name] = time.monotonic() - started
+
+
+class _Step:
+    def __init__(self, progress: Progress, task: int) -> None:
+        self._progress, self._task = progress, task
+
+    def to(self, completed: float, note: str = "") -> None:
+        """How far it is, and a word on it."""
+        self._progress.update(self._task, completed=completed, note=note)  # type: ignore[arg-type]
+
+
+def run_demo(options: DemoOptions, console: Console) -> DemoRun:
+    """Run everything; the caller prints and reports.
+
+    Raises:
+        HedgeflowError: whatever a part says, with its remedy.
+    """
+    out = _fresh_folder(options.out)
+    market = _market(options)
+    if market.notice:
+        console.print(f"[yellow]note[/] {market.notice}")
+    broker = None if options.bootstrap else EmbeddedBroker(log=out / "broker.log").start()
+    try:
+        settings = Settings(
+            bootstrap=options.bootstrap or (broker.bootstrap if broker else ""),
+            application=f"demo-{options.seed}-{time.time_ns()}" if options.bootstrap else "demo",
+            partitions=options.partitions,
+            lake=out / "lake",
+            models=out / "models",
+            portfolio=out / "portfolio.json",
+            reference=dict(market.reference),
+            active_from_bar_ts=market.at(options.training_share) + NANO,
+            checkpoint_interval_ms=2_000,
+            lake_commit_interval_ms=1_000,
+        )
+        run = DemoRun(options, market, settings, settings.active_from_bar_ts)
+        with _Steps(console, run.seconds) as steps:
+            _stream(run, steps, out)
+            _backfill(run, steps, out)
+        truth = market.truth()
+        if truth is not None:
+            truth.write_parquet(out / TRUTH_FILE)
+        return run
+    finally:
+        if broker is not None:
+            broker.stop()
+
+
+def _stream(run: DemoRun, steps: _Steps, out: Path) -> None:
+    settings, market, options = run.settings, run.market, run.options
+    with steps.step("broker and topics"):
+        create_topics(settings)
+    player = Player(market, settings)
+    with Workers(settings, environment_of(settings), out / "logs") as workers:
+        workers.start("features", "universe", "lake")
+        trained_until = market.at(options.training_share)
+        _play(run, steps, player, workers, "history into the lake", trained_until + NANO // 2)
+        _fit(run, steps, trained_until)
+        workers.start("signals", "decisions")
+        _play(run, steps, player, workers, "stream, decide, fill", None)
+    run.events, run.rejected = player.rows, player.rejected
+
+
+def _play(run: DemoRun, steps: _Steps, player: Player, workers: Workers, name: str, until: int | None) -> None:
+    """Play a part of the market and wait until every worker has taken it."""
+    market, before = run.market, player.rows
+    with steps.step(name, total=1.0) as step:
+        begin = time.monotonic()
+        for count, when in enumerate(player.play(until)):
+            if count % 200 == 0:
+                share = (when - market.start_ns) / market.duration_ns
+                step.to(min(0.9, share), f"{player.rows - before:,} events")
+                workers.check()
+        workers.drain(240.0)
+        rate = (player.rows - before) / (time.monotonic() - begin)
+        step.to(1.0, f"{player.rows - before:,} events, {rate:,.0f}/s to the last decision")
+
+
+def _fit(run: DemoRun, steps: _Steps, until: int) -> None:
+    """Fit on what was known by the end of the first part, and on nothing else."""
+    settings, options = run.settings, run.options
+    # Availability counts by our clock: the bars' own rows say when they were known.
+    with open_lake(settings.lake) as lake:
+        known = lake.execute("SELECT max(ts_known) FROM universe WHERE bar_ts <= ?", [until]).fetchall()[0][0]
+    with steps.step("fit regimes (HMM, K-Means)"):
+        fit_regimes_artifact(settings.lake, settings.models, known, options.seed)
+    with steps.step("fit forecast (HAR, LightGBM)"):
+        fit_forecast_artifact(settings.lake, settings.models, known, options.seed, options.horizon_bars)
+    with steps.step("train policy (no-trade band)", total=1.0) as step:
+        train_policy_artifact(settings.lake, settings.models, known, options.seed, options.device, progress=step.to)
+    with open_lake(settings.lake) as lake:
+        rows = lake.execute(
+            "SELECT underlying, arg_max(mid, bar_ts) FROM universe WHERE bar_ts <= ? AND mid IS NOT NULL GROUP BY 1",
+            [until],
+        ).fetchall()
+    portfolio = demo_portfolio(dict(rows), run.active_from, run.settings.reference)
+    settings.portfolio.write_bytes(encode_portfolio(portfolio))
+
+
+def _backfill(run: DemoRun, steps: _Steps, out: Path) -> None:
+    """The same stages over the lake's raw tables; count the rows that differ in a bit."""
+    again = Lake(out / "backfill")
+    with steps.step("backfill and compare") as step:
+        run.backfilled = backfill(read_log(run.settings.lake), again, run.settings, with_signals=True)
+        streamed = Lake(run.settings.lake)
+        run.comparisons = [compare(streamed, again, name) for name in COMPARED]
+        step.to(1.0, f"{run.differing} rows differ")
+
+
+def _market(options: DemoOptions) -> Market:
+    if options.minutes <= 0:
+        raise ConfigError(f"{options.minutes} minutes are none.", "Give --minutes a positive number, e.g. 20.")
+    if options.data is None:
+        return simulated_market(options.minutes, options.seed)
+    return recorded_market(options.data, options.minutes)
+
+
+def _fresh_folder(out: Path) -> Path:
+    """An empty folder; what an earlier demo left there goes, anything else stays and is an error."""
+    if out.exists() and any(out.iterdir()):
+        if not (out / MARKER).exists():
+            raise ConfigError(f"{out} is not empty and not a demo's.", "Choose another folder: --out.")
+        shutil.rmtree(out)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / MARKER).touch()
+    return out

@@ -1,0 +1,82 @@
+"""Fit the models on what the lake holds up to a moment: each becomes an artifact folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import polars as pl
+
+from features.artifact import Manifest
+from features.errors import BadInputError
+from pipeline.lake import Lake
+from pipeline.signals import FORECAST_FOLDER, REGIMES_FOLDER
+from pipeline.tables import TABLES
+
+POLICY_FOLDER: Final = "policy"
+
+HAR_COLUMNS: Final = ("realized_variance_10s", "realized_variance_1m", "realized_variance_5m")
+
+MIN_COVERAGE: Final = 0.5
+"""A HAR column must be known in this share of the training rows: short recordings have no five minutes to look back."""
+
+
+def training_rows(lake: Path, until: int | None) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """Universe rows known until ``until`` (ns), and what to write of them into a manifest.
+
+    Rows are chosen by ``ts_known``: what had not arrived by then is not learned from.
+
+    Raises:
+        BadInputError: there are none.
+    """
+    files = Lake(lake).files(TABLES["universe"])
+    frame = pl.read_parquet(files, hive_partitioning=True) if files else pl.DataFrame()
+    if until is not None and files:
+        frame = frame.filter(pl.col("ts_known") <= until)
+    if frame.is_empty():
+        raise BadInputError(
+            f"The lake at {lake} has no universe rows to fit on.", "Run the features and universe workers."
+        )
+    frame = frame.sort("underlying", "bar_ts")
+    first, last = frame["bar_ts"].min(), frame["bar_ts"].max()
+    return frame, {
+        "table": "universe",
+        "rows": frame.height,
+        "first_bar_ts": first,
+        "last_bar_ts": last,
+        "until": until,
+    }
+
+
+def fit_regimes_artifact(lake: Path, models: Path, until: int | None, seed: int) -> Manifest:
+    """Hidden Markov model and K-Means of three regimes."""
+    from regimes.model import fit_regimes
+
+    frame, data = training_rows(lake, until)
+    return fit_regimes(frame, seed=seed).save(models / REGIMES_FOLDER, data=data)
+
+
+def fit_forecast_artifact(lake: Path, models: Path, until: int | None, seed: int, horizon_bars: int) -> Manifest:
+    """HAR, and LightGBM on its residual, of realized variance over the next ``horizon_bars``."""
+    from forecasting.model import fit_forecast
+
+    frame, data = training_rows(lake, until)
+    known = tuple(name for name in HAR_COLUMNS if frame[name].null_count() <= (1 - MIN_COVERAGE) * frame.height)
+    model = fit_forecast(frame, horizon_bars=horizon_bars, har_columns=known, seed=seed)
+    return model.save(models / FORECAST_FOLDER, data=data)
+
+
+def train_policy_artifact(
+    lake: Path,
+    models: Path,
+    until: int | None,
+    seed: int,
+    device: str,
+    progress: Callable[[float, str], None] = lambda _share, _text: None,
+) -> Manifest:
+    """A no-trade-band policy on paths whose volatility, jumps and cost per regime come from the fitted regimes."""
+    from pipeline.train import train
+
+    frame, data = training_rows(lake, until)
+    return train(frame, data, models, seed=seed, device=device, progress=progress)
