@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from integration.faults import FaultyLog
+from faults import FaultyLog
 from small_market import edged, small_market
 
 from features.events import EventBatch
