@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
 from features.artifact import Manifest
 from features.errors import BadInputError
 from pipeline.lake import Lake
-from pipeline.signals import FORECAST_FOLDER, REGIMES_FOLDER
 from pipeline.tables import TABLES
 
+if TYPE_CHECKING:
+    from hedger.portfolio import Portfolio
+    from hedger.training import TrainingConfig
+
+REGIMES_FOLDER: Final = "regimes"
+FORECAST_FOLDER: Final = "forecast"
 POLICY_FOLDER: Final = "policy"
 
 HAR_COLUMNS: Final = ("realized_variance_10s", "realized_variance_1m", "realized_variance_5m")
@@ -70,13 +75,13 @@ def fit_forecast_artifact(lake: Path, models: Path, until: int | None, seed: int
 def train_policy_artifact(
     lake: Path,
     models: Path,
+    portfolio: Portfolio,
     until: int | None,
-    seed: int,
-    device: str,
+    config: TrainingConfig,
     progress: Callable[[float, str], None] = lambda _share, _text: None,
 ) -> Manifest:
     """A no-trade-band policy on paths whose volatility, jumps and cost per regime come from the fitted regimes."""
     from pipeline.train import train
 
     frame, data = training_rows(lake, until)
-    return train(frame, data, models, seed=seed, device=device, progress=progress)
+    return train(frame, data, models / REGIMES_FOLDER, models / POLICY_FOLDER, portfolio, config, progress)
