@@ -13,7 +13,7 @@ from features.events import NANO, Kind
 from pipeline.edge import MAX_CLOCK_STEP_NS
 from pipeline.sources.base import UnusableError
 from pipeline.sources.binance_instruments import BinanceInstrument
-from pipeline.sources.binance_messages import DECODER, MISSING, Data, Message, first_level
+from pipeline.sources.binance_messages import DECODER, MISSING, Data, Message, printed_levels
 from pipeline.sources.clock_offset import ClockOffset
 from pipeline.sources.decimals import Increment, increment_of_decimals, levels_of
 from pipeline.sources.runs import MERGE_ORDER, Run
@@ -200,14 +200,15 @@ class BinanceDecoder:
         return sides
 
     def _learn(self, prices: msgspec.Raw, sizes: msgspec.Raw) -> tuple[Increment, Increment] | None:
-        """The increments; of a symbol that is not in the table, from the first price and size that it prints."""
+        """The increments; of a symbol that is not in the table, from the first prices and sizes that it prints."""
         if self._increments is None:
             try:
-                level = first_level(prices, sizes)
-            except msgspec.DecodeError as error:
+                levels = printed_levels(prices, sizes)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise UnusableError("unexpected_form", str(error)) from error
-            if level is not None:
-                self._increments = increment_of_decimals(level[0]), increment_of_decimals(level[1])
+            if levels:
+                price_texts, size_texts = zip(*levels, strict=True)
+                self._increments = increment_of_decimals(price_texts), increment_of_decimals(size_texts)
         return self._increments
 
     def _run(self, kind: Kind, ts_recv: int, rows: int, columns: dict[str, Any]) -> Run:
@@ -225,7 +226,7 @@ def _decode(line: bytes) -> tuple[int, Message]:
         return int(received), DECODER.decode(text)
     except msgspec.ValidationError as error:
         raise UnusableError("unexpected_form", str(error)) from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UnusableError("broken_json", str(error)) from error
 
 

@@ -57,16 +57,15 @@ _LEVELS: Final = msgspec.json.Decoder(list[tuple[str, str]])
 _TEXT: Final = msgspec.json.Decoder(str)
 
 
-def first_level(prices: Raw, sizes: Raw) -> tuple[str, str] | None:
-    """The first price and size of a side, as text: of a list of levels, or of a best quote or trade.
+def printed_levels(prices: Raw, sizes: Raw) -> list[tuple[str, str]]:
+    """Prices and sizes as text: of a list of levels, or of a best quote or trade; empty where the message has none.
 
     Raises:
         msgspec.ValidationError: they are neither.
     """
     text = bytes(prices)
     if not text:
-        return None
+        return []
     if text.startswith(b"["):
-        levels = _LEVELS.decode(text)
-        return levels[0] if levels else None
-    return _TEXT.decode(text), _TEXT.decode(bytes(sizes))
+        return _LEVELS.decode(text)
+    return [(_TEXT.decode(text), _TEXT.decode(bytes(sizes)))]

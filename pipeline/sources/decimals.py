@@ -7,6 +7,7 @@ of increments is refused, never rounded.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -72,28 +73,31 @@ class Increment:
         return self.count_json(b'"%s"' % text.encode())
 
     def count_json(self, raw: bytes) -> int:
-        """The same, of a decimal in its JSON quotes."""
+        """The same, of a decimal in its JSON quotes, as bytes or ``msgspec.Raw``."""
         count, end = _number(np.frombuffer(raw, dtype=np.uint8), 0, self.decimals, self.multiple)
         if end < 0:
-            raise refusal(end, raw.decode("utf-8", "replace"))
+            raise refusal(end, bytes(raw).decode("utf-8", "replace"))
         if end != len(raw):
-            raise refusal(BAD_DECIMAL, raw.decode("utf-8", "replace"))
+            raise refusal(BAD_DECIMAL, bytes(raw).decode("utf-8", "replace"))
         return int(count)
 
 
-def increment_of_decimals(text: str) -> Increment:
-    """The increment 10^-d, where d is how many decimals ``text`` prints.
+def increment_of_decimals(texts: Sequence[str]) -> Increment:
+    """The increment 10^-d, where d is the most decimals that one of ``texts`` prints.
 
     A venue prints every price with at least the decimals that its increment needs. So counts of this increment are
     exact, though it may be finer than the venue's.
 
     Raises:
-        UnusableError: it is no plain decimal, or has more than nine decimals.
+        UnusableError: one is no plain decimal, or has more than nine decimals.
     """
-    match = _DECIMAL.fullmatch(text)
-    if match is None:
-        raise refusal(BAD_DECIMAL, text)
-    return Increment(len(match[1] or ""), 1)
+    decimals = 0
+    for text in texts:
+        match = _DECIMAL.fullmatch(text)
+        if match is None:
+            raise refusal(BAD_DECIMAL, text)
+        decimals = max(decimals, len(match[1] or ""))
+    return Increment(decimals, 1)
 
 
 def refusal(code: int, text: str) -> UnusableError:
