@@ -8,16 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from features.errors import BadInputError
 from features.kernel import kernel
-
-if TYPE_CHECKING:
-    import polars as pl
+from features.rows import raw_rows as raw_rows
 
 Float = NDArray[np.float64]
 
@@ -53,21 +50,6 @@ spread that always is one tick, say, changes only with the price."""
 def columns_of(observations: tuple[Observation, ...]) -> tuple[str, ...]:
     """The raw columns in the order in which a row holds them."""
     return tuple(column for observation in observations for column in observation.columns)
-
-
-def raw_rows(frame: pl.DataFrame, columns: tuple[str, ...]) -> Float:
-    """``raw_NC`` of a frame; null becomes NaN.
-
-    Raises:
-        BadInputError: the frame lacks a column.
-    """
-    missing = [column for column in columns if column not in frame.columns]
-    if missing:
-        raise BadInputError(f"The rows lack {missing}.", "Pass universe rows: features/catalog.py UNIVERSE_SCHEMA.")
-    out = np.empty((frame.height, len(columns)))
-    for c, column in enumerate(columns):
-        out[:, c] = frame[column].cast(float).to_numpy()
-    return out
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from features.artifact import Manifest, load_artifact, save_artifact
 from features.catalog import catalogue_hash
 from features.errors import BadInputError
+from features.rows import raw_rows
 from regimes.features import (
     OBSERVATIONS,
     Observation,
@@ -31,7 +32,6 @@ from regimes.features import (
     columns_of,
     log_observations,
     observe,
-    raw_rows,
 )
 from regimes.filter import HiddenMarkov
 from regimes.kmeans import fit_kmeans, nearest_centroid

@@ -5,11 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import polars as pl
-import pytest
 
 from features.catalog import UNIVERSE_SCHEMA
-from features.errors import BadInputError
 from regimes.features import (
     OBSERVATIONS,
     SCALE_FLOOR,
@@ -19,7 +16,6 @@ from regimes.features import (
     fit_scalers,
     log_observations,
     observe,
-    raw_rows,
 )
 
 
@@ -35,13 +31,6 @@ def test_log_of_sums() -> None:
     np.testing.assert_allclose(log_observations(raw, observations), expected, rtol=1e-15)
     scaler = Scaler(np.array([1.0, 2.0]), np.array([0.5, 4.0]))
     np.testing.assert_allclose(observe(raw, observations, scaler), (expected - [1.0, 2.0]) / [0.5, 4.0], rtol=1e-14)
-
-
-def test_null_is_nan_and_a_missing_column_is_named() -> None:
-    frame = pl.DataFrame({"a": [1, None], "b": [None, 2.5]})
-    np.testing.assert_array_equal(raw_rows(frame, ("b", "a")), [[math.nan, 1.0], [2.5, math.nan]])
-    with pytest.raises(BadInputError, match="'c'"):
-        raw_rows(frame, ("a", "c"))
 
 
 def test_scalers_use_known_rows_and_do_not_blow_up_constants() -> None:

@@ -11,9 +11,9 @@ from universe_rows import universe_rows
 
 from features.catalog import catalogue_hash
 from features.errors import ArtifactError, BadInputError
+from features.rows import raw_rows
 from features.signals import REGIMES
 from regimes.evaluate import balanced_accuracy, switches_per_1000
-from regimes.features import raw_rows
 from regimes.model import RegimeModel, fit_regimes, load_regimes
 
 ROWS, TRUTH = universe_rows(2000, seed=3)

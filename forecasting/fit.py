@@ -1,0 +1,175 @@
+"""Fit the forecast, choose how far to trust the trees, and measure the choice on rows that had no part in it.
+
+The window is cut in the order of time into rows that train, rows that select and rows that validate
+(``forecasting/split.py``). Line and trees are trained; early stopping and the trees' weight are selected; then
+validation decides whether the correction is used at all. What is shipped is fitted again on the whole window. Nothing
+is scaled by statistics of rows outside the part that is fitted.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.errors import BadInputError
+from features.events import NANO
+from features.rows import raw_rows
+from forecasting.evaluate import diebold_mariano, mean_by_bar, qlike
+from forecasting.har import Har, fit_har
+from forecasting.inputs import RESIDUAL_INPUTS, har_floors
+from forecasting.model import ForecastModel, all_columns, residual_raw, variance_floor
+from forecasting.residual import ResidualTrees, Rows, fit_trees
+from forecasting.split import Mask, purged_split
+from forecasting.target import bar_interval_ns, realized_variance_ahead
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Float = NDArray[np.float64]
+Integer = NDArray[np.int64]
+
+MIN_ROWS_PER_COEFFICIENT: Final = 10
+MIN_ROWS_TO_BOOST: Final = 200
+"""In training; the selecting and validating parts need a quarter of it."""
+
+WEIGHTS: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Window:
+    """Usable rows: every regressor of the line and the target are known."""
+
+    bar_ts: Integer  # N
+    raw: Float  # NC
+    realized: Float  # N
+    har_columns: tuple[str, ...]
+
+    def line(self, rows: Mask) -> Har:
+        x_NP = self.raw[rows][:, : len(self.har_columns)]
+        return fit_har(x_NP, self.realized[rows], har_floors(self.har_columns))
+
+    def log_forecast(self, line: Har, rows: Mask) -> Float:
+        return line.log_forecast(self.raw[rows][:, : len(self.har_columns)])
+
+    def residual_rows(self, line: Har, rows: Mask) -> Rows:
+        raw_NC = residual_raw(self.raw[rows], self.har_columns, RESIDUAL_INPUTS)
+        return Rows(raw_NC, np.log(self.realized[rows]) - self.log_forecast(line, rows))
+
+    def forecasts(self, line: Har, trees: ResidualTrees, weight: float, rows: Mask) -> Float:
+        """Before any smearing."""
+        raw_NC = residual_raw(self.raw[rows], self.har_columns, RESIDUAL_INPUTS)
+        return np.exp(self.log_forecast(line, rows) + weight * trees.predict(raw_NC))
+
+    def smearing(self, line: Har, trees: ResidualTrees, weight: float, rows: Mask) -> float:
+        """The line's smearing, times what the correction changes of it on rows that the trees have not seen."""
+        y_N = self.realized[rows]
+        corrected, plain = (float(np.mean(y_N / self.forecasts(line, trees, w, rows))) for w in (weight, 0.0))
+        return line.smearing * corrected / plain
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Choice:
+    """How the shipped model is to be fitted, and how the procedure did."""
+
+    weight: float = 0.0
+    n_trees: int = 0
+    smearing_ratio: float = 1.0
+    metrics: tuple[tuple[str, float], ...] = ()
+
+
+def fit(frame: pl.DataFrame, horizon_bars: int, har_columns: tuple[str, ...], seed: int) -> ForecastModel:
+    """See :func:`forecasting.model.fit_forecast`."""
+    interval_ns = bar_interval_ns(frame)
+    horizon_s = horizon_bars * interval_ns / NANO
+    window = _usable(frame, horizon_bars, har_columns, variance_floor(horizon_s))
+    choice = _choose(window, horizon_bars, interval_ns, seed)
+    everything = np.ones(len(window.realized), dtype=np.bool_)
+    line = window.line(everything)
+    trees = None
+    if choice.weight > 0.0:
+        trees = fit_trees(window.residual_rows(line, everything), seed, n_trees=choice.n_trees)
+    return ForecastModel(
+        har_columns=har_columns,
+        har=line,
+        trees=trees,
+        weight=choice.weight,
+        smearing=line.smearing * choice.smearing_ratio,
+        horizon_bars=horizon_bars,
+        horizon_s=horizon_s,
+        seed=seed,
+        metrics={"rows": float(len(window.realized)), "weight": choice.weight, "trees": float(choice.n_trees)}
+        | dict(choice.metrics),
+    )
+
+
+def _usable(frame: pl.DataFrame, horizon_bars: int, har_columns: tuple[str, ...], floor: float) -> _Window:
+    har_floors(har_columns)  # refuses columns that are no variance
+    ordered = frame.sort("bar_ts", "underlying")
+    y_N = np.maximum(realized_variance_ahead(ordered, horizon_bars), floor)
+    raw_NC = raw_rows(ordered, all_columns(har_columns))
+    known = ~np.isnan(y_N) & ~np.isnan(raw_NC[:, : len(har_columns)]).any(axis=1)
+    needed = MIN_ROWS_PER_COEFFICIENT * (1 + len(har_columns))
+    if (count := int(known.sum())) < needed:
+        raise BadInputError(
+            f"{count} of {frame.height} rows have {', '.join(har_columns)} and {horizon_bars} bars after them; "
+            f"{needed} are needed.",
+            "Fit on a longer window, forecast a shorter horizon, or leave out the longest realized variance.",
+        )
+    return _Window(ordered["bar_ts"].to_numpy()[known], raw_NC[known], y_N[known], har_columns)
+
+
+def _choose(window: _Window, horizon_bars: int, interval_ns: int, seed: int) -> _Choice:
+    split = purged_split(window.bar_ts, horizon_bars * interval_ns)
+    least = MIN_ROWS_TO_BOOST // 4
+    if split.train.sum() < MIN_ROWS_PER_COEFFICIENT * (1 + len(window.har_columns)) or split.validate.sum() < least:
+        return _Choice()
+    line = window.line(split.train)
+    if split.train.sum() < MIN_ROWS_TO_BOOST or split.select.sum() < least:
+        return _Choice(metrics=(("qlike_har", float(_losses(window, line, split.validate).mean())),))
+    train, select = window.residual_rows(line, split.train), window.residual_rows(line, split.select)
+    trees = fit_trees(train, seed, stop=select)
+
+    def selection_loss(weight: float) -> float:
+        return float(_losses(window, line, split.select, trees, weight, split.select).mean())
+
+    # The smaller weight where two are equally good.
+    selected = min(WEIGHTS, key=lambda weight: (selection_loss(weight), weight))
+    har_N = _losses(window, line, split.validate)
+    full_N = _losses(window, line, split.validate, trees, 1.0, split.select)
+    forecast_N = _losses(window, line, split.validate, trees, selected, split.select)
+    bar_ts_N = window.bar_ts[split.validate]
+    test = diebold_mariano(mean_by_bar(forecast_N, bar_ts_N), mean_by_bar(har_N, bar_ts_N), horizon_bars)
+    weight = selected if test.difference < 0.0 else 0.0
+    unseen = split.select | split.validate
+    return _Choice(
+        weight=weight,
+        n_trees=trees.n_trees if weight > 0.0 else 0,
+        smearing_ratio=window.smearing(line, trees, weight, unseen) / line.smearing if weight > 0.0 else 1.0,
+        metrics=(
+            ("qlike_har", float(har_N.mean())),
+            ("qlike_lightgbm", float(full_N.mean())),
+            ("qlike_forecast", float(forecast_N.mean())),
+            ("weight_selected", selected),
+            ("diebold_mariano_t", test.t_statistic if selected > 0.0 else math.nan),
+            ("validation_rows", float(split.validate.sum())),
+        ),
+    )
+
+
+def _losses(
+    window: _Window,
+    line: Har,
+    rows: Mask,
+    trees: ResidualTrees | None = None,
+    weight: float = 0.0,
+    smear_on: Mask | None = None,
+) -> Float:
+    """QLIKE of the line, or of the line corrected by ``weight`` of the trees with the smearing of ``smear_on``."""
+    if trees is None or smear_on is None or weight == 0.0:
+        return qlike(window.realized[rows], np.exp(window.log_forecast(line, rows)) * line.smearing)
+    smearing = window.smearing(line, trees, weight, smear_on)
+    return qlike(window.realized[rows], window.forecasts(line, trees, weight, rows) * smearing)
