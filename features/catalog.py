@@ -75,7 +75,7 @@ UNDERLYING_FEATURES: Final[tuple[Feature, ...]] = (
         "atm_iv_30d",
         "1 / sqrt(year)",
         "at-the-forward implied volatility at 30 days, interpolated in total variance",
-        "fewer than two usable quotes in every expiry",
+        "no expiry has usable quotes on both sides of the forward, or one at it",
         "option_quote",
     ),
     Feature(

@@ -31,10 +31,13 @@ class RegimePaths(Protocol):
 class BandModel(Protocol):
     """A no-trade band: hold what you have while it lies inside, else trade to the nearest edge."""
 
-    version: str
+    @property
+    def version(self) -> str:
+        """Names the model in every decision that it makes."""
+        ...
 
     def band(self, inputs_ND: Float) -> tuple[Float, Float]:
-        """``lower_N, upper_N``, in units of the underlying per unit of the claim, with lower <= upper.
+        """``lower_N, upper_N`` >= 0: any position in [delta - lower, delta + upper] is kept, for one short option.
 
         ``inputs_ND`` are the policy's inputs in its own order. NaN inputs give NaN bands. The bits of a row do not
         depend on the other rows.

@@ -28,6 +28,7 @@ class Settings(BaseSettings):
     lake: Path = Field(Path("lake"), description="folder of the Delta tables")
     models: Path = Field(Path("models"), description="folder of the model artifacts")
     portfolio: Path = Field(Path("portfolio.json"), description="the portfolio that the decisions worker hedges")
+    limits: Path | None = Field(None, description="risk limits as JSON; without it those of the demo's portfolio")
     reference: dict[str, str] = Field(
         {"BTC": "sim:BTC-PERP", "ETH": "sim:ETH-PERP"}, description="underlying -> instrument that stands for it"
     )

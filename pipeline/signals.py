@@ -9,12 +9,12 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 import pyarrow as pa
-from forecasting.model import ForecastModel, load_forecast
 
 from features.catalog import catalogue_hash
 from features.signals import SCHEMA
 from features.stage import Keyed, StageOutput
 from features.state import pack, unpack
+from forecasting.model import ForecastModel, load_forecast
 from pipeline.fit import FORECAST_FOLDER, REGIMES_FOLDER
 from regimes.features import raw_rows
 from regimes.model import RegimeModel, load_regimes

@@ -67,7 +67,7 @@ def _publish(files: list[Path], settings: Any) -> None:
     from pipeline.edge import Edge
     from pipeline.kafka import create_topics
     from pipeline.log import KafkaLog
-    from pipeline.sources.binance import recordings_of
+    from pipeline.sources.recorded import RecordedFiles
 
     create_topics(settings)
     log = KafkaLog(settings)
@@ -76,8 +76,7 @@ def _publish(files: list[Path], settings: Any) -> None:
         log.reject(reject.origin, Reject(reject.reason, reject.detail), reject.payload)
 
     edge = Edge(log, "replay")
-    for recording in recordings_of(files, on_reject=refuse):
-        for batch in recording.batches():
-            edge.send(batch)
+    for batch in RecordedFiles(files, on_reject=refuse).batches():
+        edge.send(batch)
     log.flush()
     typer.echo(f"{edge.rows:,} rows to md.events at {settings.bootstrap}; rejected {dict(log.rejected) or 'nothing'}")

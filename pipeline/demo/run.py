@@ -15,12 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from features.errors import ConfigError
 from features.events import NANO
 from hedger.portfolio import demo_portfolio, encode_portfolio
+from hedger.training import TrainingConfig
 from pipeline.backfill import BackfillResult, backfill
 from pipeline.broker import EmbeddedBroker
 from pipeline.compare import Comparison, compare
@@ -28,13 +30,14 @@ from pipeline.demo.market import Market, Player, recorded_market, simulated_mark
 from pipeline.fit import fit_forecast_artifact, fit_regimes_artifact, train_policy_artifact
 from pipeline.kafka import create_topics
 from pipeline.lake import Lake
+from pipeline.portfolios import read_portfolio
 from pipeline.processes import Workers, environment_of
 from pipeline.query import open_lake
 from pipeline.raw_reader import read_log
+from pipeline.report.build import SUMMARY_FILE, TRUTH_FILE, Summary
 from pipeline.settings import Settings
 
 MARKER: Final = ".hedgeflow-demo"
-TRUTH_FILE: Final = "truth.parquet"
 COMPARED: Final = ("features", "universe", "signals")
 
 
@@ -50,6 +53,7 @@ class DemoOptions:
     partitions: int
     training_share: float = 0.5
     horizon_bars: int = 30
+    policy_batches: int = 240
     device: str = "cpu"
 
 
@@ -66,6 +70,25 @@ class DemoRun:
     backfilled: BackfillResult = field(default_factory=BackfillResult)
     comparisons: list[Comparison] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+
+    def numbers(self) -> dict[str, str]:
+        """The run in a table."""
+        bars = next((each.left for each in self.comparisons if each.table == "features"), 0)
+        compared = ", ".join(f"{each.table} {each.left:,}" for each in self.comparisons)
+        return {
+            "source": f"{self.market.name}, {self.options.minutes:g} minutes, seed {self.options.seed}",
+            "events": f"{self.events:,}",
+            "bars": f"{bars:,} of an instrument, {self.options.partitions} partition(s)",
+            "dead letters": f"{self.rejected:,}",
+            "rows that differ, stream and backfill": f"{self.differing} ({compared})",
+            "wall time": f"{sum(self.seconds.values()):.0f} s",
+        }
+
+    def summary(self) -> Summary:
+        """For the report, which stands on the lake and on this."""
+        return Summary(
+            source=self.market.name, judged_from=self.active_from, notice=self.market.notice, numbers=self.numbers()
+        )
 
     @property
     def differing(self) -> int:
@@ -145,6 +168,7 @@ def run_demo(options: DemoOptions, console: Console) -> DemoRun:
         truth = market.truth()
         if truth is not None:
             truth.write_parquet(out / TRUTH_FILE)
+        (out / SUMMARY_FILE).write_bytes(msgspec.json.encode(run.summary()))
         return run
     finally:
         if broker is not None:
@@ -191,15 +215,20 @@ def _fit(run: DemoRun, steps: _Steps, until: int) -> None:
         fit_regimes_artifact(settings.lake, settings.models, known, options.seed)
     with steps.step("fit forecast (HAR, LightGBM)"):
         fit_forecast_artifact(settings.lake, settings.models, known, options.seed, options.horizon_bars)
+    _write_portfolio(run, until)
     with steps.step("train policy (no-trade band)", total=1.0) as step:
-        train_policy_artifact(settings.lake, settings.models, known, options.seed, options.device, progress=step.to)
-    with open_lake(settings.lake) as lake:
-        rows = lake.execute(
-            "SELECT underlying, arg_max(mid, bar_ts) FROM universe WHERE bar_ts <= ? AND mid IS NOT NULL GROUP BY 1",
-            [until],
-        ).fetchall()
-    portfolio = demo_portfolio(dict(rows), run.active_from, run.settings.reference)
-    settings.portfolio.write_bytes(encode_portfolio(portfolio))
+        config = TrainingConfig(n_batches=options.policy_batches, seed=options.seed, device=options.device)
+        portfolio = read_portfolio(settings.portfolio)
+        train_policy_artifact(settings.lake, settings.models, portfolio, known, config, progress=step.to)
+
+
+def _write_portfolio(run: DemoRun, until: int) -> None:
+    """Short options at the money when the hedging begins."""
+    query = "SELECT underlying, arg_max(mid, bar_ts) FROM universe WHERE bar_ts <= ? AND mid IS NOT NULL GROUP BY 1"
+    with open_lake(run.settings.lake) as lake:
+        spot = dict(lake.execute(query, [until]).fetchall())
+    portfolio = demo_portfolio(spot, run.active_from, run.settings.reference)
+    run.settings.portfolio.write_bytes(encode_portfolio(portfolio))
 
 
 def _backfill(run: DemoRun, steps: _Steps, out: Path) -> None:

@@ -6,6 +6,8 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from features.signals import REGIMES
+from pipeline.report.market_figures import regime_bands
 from pipeline.report.style import MUTED, SERIES, new_figure, time_axis, times
 
 STRATEGY_COLORS = {"no_hedge": "#9ca3af", "black_delta": SERIES[1], "deep_policy": SERIES[0]}
@@ -65,6 +67,39 @@ def profit_and_cost(rows: pl.DataFrame, currency: str) -> Figure:
     _finish(hedged, "P&L, the two hedges", currency)
     _finish(cost, "cumulated cost of hedging", currency)
     figure.legend(loc="outside lower center", ncols=3)
+    return figure
+
+
+def overview(signals: pl.DataFrame, decisions: pl.DataFrame, hedges: pl.DataFrame, currency: str) -> Figure:
+    """One picture of a run: price in its regimes, the hedge in its band, and what the two hedges earned.
+
+    Args:
+        signals: of one underlying, out of sample.
+        decisions: of the same; as in :func:`positions`.
+        hedges: as in :func:`profit_and_cost`.
+    """
+    figure = new_figure(11, 6.4)
+    price, hedge, profit = figure.subplots(3, 1, sharex=True)
+    underlying = str(signals["underlying"][0])
+    when = times(signals["bar_ts"])
+    regime_bands(price, when, signals["regime"].fill_null(-1).to_list())
+    price.plot(when, signals["mid"].to_numpy(), color="#111827", linewidth=0.9)
+    price.set_title(f"{underlying}: mid price, USD; background: filtered regime ({', '.join(REGIMES)})")
+    bars = times(decisions["bar_ts"])
+    lower, upper = decisions["lower"].to_numpy(), decisions["upper"].to_numpy()
+    hedge.fill_between(bars, lower, upper, color="#bfdbfe", linewidth=0, step="post", label="no-trade band")
+    hedge.step(bars, decisions["position"].to_numpy(), where="post", color=SERIES[0], label="position")
+    hedge.set_title(f"{underlying}: hedge position, coins")
+    hedge.legend(ncols=2, loc="upper left")
+    for name in ("black_delta", "deep_policy"):
+        mine = hedges.filter(pl.col("strategy") == name).sort("bar_ts")
+        profit.plot(
+            times(mine["bar_ts"]), mine["pnl"].to_numpy(), color=STRATEGY_COLORS[name], label=STRATEGY_NAMES[name]
+        )
+    profit.axhline(0.0, color=MUTED, linewidth=0.7)
+    profit.set_title(f"P&L of the hedged portfolio (all underlyings), {currency}")
+    profit.legend(ncols=2, loc="lower left")
+    time_axis(profit)
     return figure
 
 

@@ -31,12 +31,12 @@ def price_and_regimes(signals: pl.DataFrame, truth: pl.DataFrame | None, judged_
         mine = signals.filter(pl.col("underlying") == underlying).sort("bar_ts")
         when = times(mine["bar_ts"])
         axes.plot(when, mine["mid"].to_numpy(), color="#111827", linewidth=0.9)
-        _bands(axes, when, mine["regime"].fill_null(-1).to_list(), 0.0 if truth is None else 0.07, 1.0)
+        regime_bands(axes, when, mine["regime"].fill_null(-1).to_list(), 0.0 if truth is None else 0.07, 1.0)
         if truth is not None:
             true = mine.select("bar_ts").join(
                 truth.filter(pl.col("underlying") == underlying), on="bar_ts", how="left"
             )["regime"]
-            _bands(axes, when, true.fill_null(-1).to_list(), 0.0, 0.05, REGIME_STRONG)
+            regime_bands(axes, when, true.fill_null(-1).to_list(), 0.0, 0.05, REGIME_STRONG)
         _training_ends(axes, judged_from)
         axes.set_title(f"{underlying}: mid price and filtered regime")
         axes.set_ylabel("USD")
@@ -47,8 +47,13 @@ def price_and_regimes(signals: pl.DataFrame, truth: pl.DataFrame | None, judged_
     return figure
 
 
-def _bands(
-    axes: Axes, when: Sequence[Any], states: Sequence[int], low: float, high: float, colors: Any = REGIME_COLORS
+def regime_bands(
+    axes: Axes,
+    when: Any,
+    states: Sequence[int],
+    low: float = 0.0,
+    high: float = 1.0,
+    colors: Sequence[str] = REGIME_COLORS,
 ) -> None:
     """Color the background by state; -1 stays white."""
     start = 0

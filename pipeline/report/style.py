@@ -59,9 +59,9 @@ def times(nanoseconds: Any) -> Any:
 
 def time_axis(axes: Axes) -> None:
     """Short clock labels, in UTC."""
-    locator = AutoDateLocator(minticks=4, maxticks=9)
+    locator = AutoDateLocator(minticks=4, maxticks=9)  # type: ignore[no-untyped-call] # matplotlib's own gap
     axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=UTC))
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=UTC))  # type: ignore[no-untyped-call]
 
 
 def png(figure: Figure, dpi: int = 130) -> bytes:
