@@ -174,7 +174,7 @@ def environment_of(settings: Settings) -> dict[str, str]:
     """Settings as the environment of a worker process."""
     import msgspec
 
-    values = settings.model_dump(mode="json")
+    values = settings.model_dump(mode="json", exclude_none=True)
     return {
         f"HEDGEFLOW_{name.upper()}": value if isinstance(value, str) else msgspec.json.encode(value).decode()
         for name, value in values.items()

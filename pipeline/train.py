@@ -40,7 +40,9 @@ def train(
     paths = MarkovPaths(regimes.markov, step_bars=round(config.step_s / BAR_S))
 
     def report(step: TrainingStep) -> None:
-        progress((step.batch + 1) / config.n_batches, f"batch {step.batch + 1}, half-width {step.half_width:.4f}")
+        progress(
+            (step.batch + 1) / config.n_batches, f"{step.batch + 1} batches, mean half-width {step.half_width:.4f}"
+        )
 
     trained = train_policy(parameters, paths, config, report)
     save_policy(

@@ -17,7 +17,8 @@ from typing import Final
 
 import msgspec
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 from features.errors import ConfigError
 from features.events import NANO
@@ -102,10 +103,9 @@ class _Steps:
     def __init__(self, console: Console, run_seconds: dict[str, float]) -> None:
         self._progress = Progress(
             SpinnerColumn(finished_text="[green]✓"),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.description}", table_column=Column(no_wrap=True)),
             TimeElapsedColumn(),
+            TextColumn("[dim]{task.fields[note]}", table_column=Column(no_wrap=True)),
             console=console,
         )
         self._seconds = run_seconds
@@ -202,7 +202,7 @@ def _play(run: DemoRun, steps: _Steps, player: Player, workers: Workers, name: s
                 workers.check()
         workers.drain(240.0)
         rate = (player.rows - before) / (time.monotonic() - begin)
-        step.to(1.0, f"{player.rows - before:,} events, {rate:,.0f}/s to the last decision")
+        step.to(1.0, f"{player.rows - before:,} events, {rate:,.0f}/s end to end")
 
 
 def _fit(run: DemoRun, steps: _Steps, until: int) -> None:

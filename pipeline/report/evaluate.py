@@ -121,7 +121,7 @@ def forecast_score(rows: pl.DataFrame, seconds: float) -> ForecastScore | None:
 def annual_percent(rows: pl.DataFrame, seconds: float) -> pl.DataFrame:
     """Variances over the horizon as volatilities in percent a year."""
     scale = YEAR_NS / (seconds * NANO)
-    return rows.with_columns(100.0 * (pl.col(name) * scale).sqrt() for name in _VARIANCES)
+    return rows.with_columns((pl.col(name) * scale).sqrt() * 100.0 for name in _VARIANCES)
 
 
 def smile_points(connection: Any) -> pl.DataFrame:
