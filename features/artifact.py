@@ -12,14 +12,12 @@ content hash and the catalogue: a model never reads features that mean something
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,64 +28,14 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from features.errors import ArtifactError, BadInputError
+from features.manifest import Manifest as Manifest
+from features.manifest import content_hash, encode, installed_wheels, plain, processor, version_of
 
 MANIFEST: Final = "manifest.json"
 TENSORS: Final = "tensors.safetensors"
 TEXT_SUFFIX: Final = ".txt"
 
-WHEELS: Final = (
-    "hmmlearn",
-    "lightgbm",
-    "llvmlite",
-    "numba",
-    "numpy",
-    "polars",
-    "safetensors",
-    "scikit-learn",
-    "scipy",
-    "torch",
-)
-"""Distributions whose version can change a model's bits."""
-
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """What a model is and where it came from.
-
-    Attributes:
-        kind: what loads it: ``regimes``, ``forecast``, ``policy``.
-        name: the folder's name when it was saved.
-        code_version: version of hedgeflow that fitted it.
-        catalogue: :func:`features.catalog.catalogue_hash` of the features that it reads.
-        data: the training data: table versions, window, rows.
-        wheels: installed version of each distribution that can change its bits.
-        cpu: the processor that compiled code was made for; bits are promised on this one.
-        seed: of everything random in the fit.
-        settings: what it needs beside its tensors and texts, JSON values.
-        metrics: measured at the fit; NaN where undefined.
-        files: the names of its other files.
-        content_hash: SHA-256 of kind, catalogue, settings, tensors and texts; not of time, machine or metrics.
-    """
-
-    kind: str
-    name: str
-    code_version: str
-    catalogue: str
-    data: Mapping[str, Any]
-    wheels: Mapping[str, str]
-    cpu: str
-    seed: int
-    settings: Mapping[str, Any]
-    metrics: Mapping[str, float]
-    files: tuple[str, ...]
-    content_hash: str
-
-    @property
-    def version(self) -> str:
-        """The first 12 hex digits of the content hash: the name of this model in every row that it makes."""
-        return self.content_hash[:12]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +64,7 @@ def save_artifact(
 
     Args:
         folder: where; its parents are made.
-        kind, name, catalogue, seed, settings, metrics, data: see :class:`Manifest`.
+        kind, name, catalogue, seed, settings, metrics, data: see :class:`features.manifest.Manifest`.
         tensors: name -> array of numbers or booleans.
         texts: name -> text, stored as ``NAME.txt``.
 
@@ -125,22 +73,22 @@ def save_artifact(
         BadInputError: a name, a tensor's type or a setting cannot be stored.
     """
     arrays = {key: _storable(key, value) for key, value in tensors.items()}
-    plain_settings = _plain(settings)
+    plain_settings = plain(settings)
     manifest = Manifest(
         kind=kind,
         name=name,
-        code_version=_version("hedgeflow") or "source",
+        code_version=version_of("hedgeflow") or "source",
         catalogue=catalogue,
-        data=_plain(data),
-        wheels={wheel: found for wheel in WHEELS if (found := _version(wheel))},
-        cpu=_cpu(),
+        data=plain(data),
+        wheels=installed_wheels(),
+        cpu=processor(),
         seed=int(seed),
         settings=plain_settings,
         metrics={key: float(value) for key, value in metrics.items()},
         files=(*([TENSORS] if arrays else []), *(key + TEXT_SUFFIX for key in sorted(texts))),
-        content_hash=_content_hash(kind, catalogue, plain_settings, arrays, texts),
+        content_hash=content_hash(kind, catalogue, plain_settings, arrays, texts),
     )
-    files = {MANIFEST: msgspec.json.format(_encode(manifest), indent=2) + b"\n"}
+    files = {MANIFEST: msgspec.json.format(encode(manifest), indent=2) + b"\n"}
     if arrays:
         files[TENSORS] = save_tensors(arrays)
     for key, text in texts.items():
@@ -183,66 +131,16 @@ def load_artifact(folder: Path, *, kind: str, catalogue: str | None) -> Artifact
                 texts[file.removesuffix(TEXT_SUFFIX)] = content.decode()
         except (SafetensorError, UnicodeDecodeError) as error:
             raise _damaged(folder, f"{file}: {error}") from error
-    found = _content_hash(manifest.kind, manifest.catalogue, manifest.settings, tensors, texts)
+    found = content_hash(manifest.kind, manifest.catalogue, manifest.settings, tensors, texts)
     if found != manifest.content_hash:
         raise _damaged(folder, f"content hash {found[:12]}, manifest says {manifest.version}")
     return Artifact(manifest, tensors, texts)
-
-
-def _content_hash(
-    kind: str,
-    catalogue: str,
-    settings: Mapping[str, Any],
-    tensors: Mapping[str, np.ndarray],
-    texts: Mapping[str, str],
-) -> str:
-    digest = hashlib.sha256(_encode([kind, catalogue, settings]))
-    for name in sorted(tensors):
-        array = tensors[name]
-        digest.update(_encode(["tensor", name, array.dtype.str, list(array.shape)]))
-        digest.update(array.tobytes())
-    for name in sorted(texts):
-        text = texts[name].encode()
-        digest.update(_encode(["text", name, len(text)]))
-        digest.update(text)
-    return digest.hexdigest()
 
 
 def _storable(name: str, array: np.ndarray) -> np.ndarray:
     if array.dtype.kind not in "fiub":
         raise BadInputError(f"Tensor {name!r} has type {array.dtype}.", "Store numbers or booleans.")
     return np.asarray(array, dtype=array.dtype.newbyteorder("="), order="C")
-
-
-def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
-    """As it will be read back: tuples become lists, numpy scalars become numbers, so that the hash is the same."""
-    _refuse_nan(value)
-    plain: dict[str, Any] = msgspec.json.decode(_encode(value))
-    return plain
-
-
-def _refuse_nan(value: Any) -> None:
-    if isinstance(value, Mapping):
-        for item in value.values():
-            _refuse_nan(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            _refuse_nan(item)
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise BadInputError(f"A setting is {value}.", "JSON has no such number: store it as a tensor.")
-
-
-def _encode(value: Any) -> bytes:
-    try:
-        return msgspec.json.encode(value, order="sorted", enc_hook=_number)
-    except TypeError as error:
-        raise BadInputError(f"A setting cannot be stored: {error}.", "Use JSON values; arrays are tensors.") from error
-
-
-def _number(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        return value.item()
-    raise TypeError(f"{type(value).__name__} is no JSON value")
 
 
 def _replace(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -285,17 +183,3 @@ def _read(folder: Path, name: str) -> bytes:
 
 def _damaged(folder: Path, what: str) -> ArtifactError:
     return ArtifactError(f"The model in {folder} is damaged: {what}.", "Fit it again, or restore the folder.")
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _cpu() -> str:
-    from llvmlite import binding  # type: ignore[import-untyped,unused-ignore]  # heavy, and needed only to save
-
-    name: str = binding.get_host_cpu_name()
-    return name

@@ -36,6 +36,9 @@ MIN_ROWS_PER_COEFFICIENT: Final = 10
 MIN_ROWS_TO_BOOST: Final = 200
 """In training; the selecting and validating parts need a quarter of it."""
 
+MIN_STANDARD_ERRORS: Final = 1.0
+"""By which the corrected forecast must beat the line in validation to be used."""
+
 WEIGHTS: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -47,10 +50,11 @@ class _Window:
     raw: Float  # NC
     realized: Float  # N
     har_columns: tuple[str, ...]
+    horizon_bars: int
 
     def line(self, rows: Mask) -> Har:
         x_NP = self.raw[rows][:, : len(self.har_columns)]
-        return fit_har(x_NP, self.realized[rows], har_floors(self.har_columns))
+        return fit_har(x_NP, self.realized[rows], har_floors(self.har_columns), self.horizon_bars)
 
     def log_forecast(self, line: Har, rows: Mask) -> Float:
         return line.log_forecast(self.raw[rows][:, : len(self.har_columns)])
@@ -65,10 +69,8 @@ class _Window:
         return np.exp(self.log_forecast(line, rows) + weight * trees.predict(raw_NC))
 
     def smearing(self, line: Har, trees: ResidualTrees, weight: float, rows: Mask) -> float:
-        """The line's smearing, times what the correction changes of it on rows that the trees have not seen."""
-        y_N = self.realized[rows]
-        corrected, plain = (float(np.mean(y_N / self.forecasts(line, trees, w, rows))) for w in (weight, 0.0))
-        return line.smearing * corrected / plain
+        """Duan's factor on the rows that were fitted: few held-out horizons would give a noisier one."""
+        return float(np.mean(self.realized[rows] / self.forecasts(line, trees, weight, rows)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,7 +79,6 @@ class _Choice:
 
     weight: float = 0.0
     n_trees: int = 0
-    smearing_ratio: float = 1.0
     metrics: tuple[tuple[str, float], ...] = ()
 
 
@@ -86,18 +87,19 @@ def fit(frame: pl.DataFrame, horizon_bars: int, har_columns: tuple[str, ...], se
     interval_ns = bar_interval_ns(frame)
     horizon_s = horizon_bars * interval_ns / NANO
     window = _usable(frame, horizon_bars, har_columns, variance_floor(horizon_s))
-    choice = _choose(window, horizon_bars, interval_ns, seed)
+    choice = _choose(window, interval_ns, seed)
     everything = np.ones(len(window.realized), dtype=np.bool_)
     line = window.line(everything)
-    trees = None
+    trees, smearing = None, line.smearing
     if choice.weight > 0.0:
         trees = fit_trees(window.residual_rows(line, everything), seed, n_trees=choice.n_trees)
+        smearing = window.smearing(line, trees, choice.weight, everything)
     return ForecastModel(
         har_columns=har_columns,
         har=line,
         trees=trees,
         weight=choice.weight,
-        smearing=line.smearing * choice.smearing_ratio,
+        smearing=smearing,
         horizon_bars=horizon_bars,
         horizon_s=horizon_s,
         seed=seed,
@@ -119,11 +121,11 @@ def _usable(frame: pl.DataFrame, horizon_bars: int, har_columns: tuple[str, ...]
             f"{needed} are needed.",
             "Fit on a longer window, forecast a shorter horizon, or leave out the longest realized variance.",
         )
-    return _Window(ordered["bar_ts"].to_numpy()[known], raw_NC[known], y_N[known], har_columns)
+    return _Window(ordered["bar_ts"].to_numpy()[known], raw_NC[known], y_N[known], har_columns, horizon_bars)
 
 
-def _choose(window: _Window, horizon_bars: int, interval_ns: int, seed: int) -> _Choice:
-    split = purged_split(window.bar_ts, horizon_bars * interval_ns)
+def _choose(window: _Window, interval_ns: int, seed: int) -> _Choice:
+    split = purged_split(window.bar_ts, window.horizon_bars * interval_ns)
     least = MIN_ROWS_TO_BOOST // 4
     if split.train.sum() < MIN_ROWS_PER_COEFFICIENT * (1 + len(window.har_columns)) or split.validate.sum() < least:
         return _Choice()
@@ -134,21 +136,20 @@ def _choose(window: _Window, horizon_bars: int, interval_ns: int, seed: int) -> 
     trees = fit_trees(train, seed, stop=select)
 
     def selection_loss(weight: float) -> float:
-        return float(_losses(window, line, split.select, trees, weight, split.select).mean())
+        return float(_losses(window, line, split.select, trees, weight, split.train).mean())
 
     # The smaller weight where two are equally good.
     selected = min(WEIGHTS, key=lambda weight: (selection_loss(weight), weight))
     har_N = _losses(window, line, split.validate)
-    full_N = _losses(window, line, split.validate, trees, 1.0, split.select)
-    forecast_N = _losses(window, line, split.validate, trees, selected, split.select)
+    full_N = _losses(window, line, split.validate, trees, 1.0, split.train)
+    forecast_N = _losses(window, line, split.validate, trees, selected, split.train)
     bar_ts_N = window.bar_ts[split.validate]
-    test = diebold_mariano(mean_by_bar(forecast_N, bar_ts_N), mean_by_bar(har_N, bar_ts_N), horizon_bars)
-    weight = selected if test.difference < 0.0 else 0.0
-    unseen = split.select | split.validate
+    test = diebold_mariano(mean_by_bar(forecast_N, bar_ts_N), mean_by_bar(har_N, bar_ts_N), window.horizon_bars)
+    # One standard error (Breiman et al. 1984): a few horizons of validation flatter noise every other time.
+    weight = selected if test.t_statistic < -MIN_STANDARD_ERRORS else 0.0
     return _Choice(
         weight=weight,
         n_trees=trees.n_trees if weight > 0.0 else 0,
-        smearing_ratio=window.smearing(line, trees, weight, unseen) / line.smearing if weight > 0.0 else 1.0,
         metrics=(
             ("qlike_har", float(har_N.mean())),
             ("qlike_lightgbm", float(full_N.mean())),
@@ -166,10 +167,10 @@ def _losses(
     rows: Mask,
     trees: ResidualTrees | None = None,
     weight: float = 0.0,
-    smear_on: Mask | None = None,
+    fitted: Mask | None = None,
 ) -> Float:
-    """QLIKE of the line, or of the line corrected by ``weight`` of the trees with the smearing of ``smear_on``."""
-    if trees is None or smear_on is None or weight == 0.0:
+    """QLIKE of the line, or of the line corrected by ``weight`` of the trees smeared as on ``fitted``."""
+    if trees is None or fitted is None or weight == 0.0:
         return qlike(window.realized[rows], np.exp(window.log_forecast(line, rows)) * line.smearing)
-    smearing = window.smearing(line, trees, weight, smear_on)
+    smearing = window.smearing(line, trees, weight, fitted)
     return qlike(window.realized[rows], window.forecasts(line, trees, weight, rows) * smearing)

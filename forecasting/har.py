@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,13 @@ from numpy.typing import NDArray
 from features.kernel import kernel
 
 Float = NDArray[np.float64]
+
+
+PRIOR_PERSISTENCE: Final = 0.8
+"""Sum of the slopes that are expected before any data, in equal parts."""
+
+PRIOR_DEVIATION: Final = 0.3
+"""Standard deviation of each slope around it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,17 +50,31 @@ class Har:
         return out
 
 
-def fit_har(x_NP: Float, y_N: Float, floors: Float) -> Har:
-    """Ordinary least squares of log y; y must be positive, and nothing may be NaN.
+def fit_har(x_NP: Float, y_N: Float, floors: Float, horizon_bars: int = 1) -> Har:
+    """Regress log y on the logarithms, with a normal prior on the slopes: ``slope ~ N(0.8 / P, 0.3^2)``.
 
-    Regressors without variation of their own get the smallest coefficients that fit (pseudo-inverse).
+    ``slopes = (m/s^2 C + I/d^2)^-1 (m/s^2 c + p/d^2)`` with C and c the covariances of the regressors and with log y,
+    s^2 the variance of the error at the prior slopes p, d their deviation, and m = N / horizon_bars: targets overlap,
+    so N rows know as much as m. Ten minutes hold but few whole horizons, and least squares would then find slopes of
+    -2 that explode in the next regime; over a day the prior is forgotten.
+
+    Args:
+        x_NP: regressors, without NaN.
+        y_N: realized variance, positive.
+        floors: of the regressors.
+        horizon_bars: over which y adds up.
     """
-    moments = _moments(np.ascontiguousarray(x_NP, dtype=float), np.log(y_N), floors)
-    mean_P, mean_y, covariance_PP, covariance_P = moments
-    slopes_P = np.linalg.lstsq(covariance_PP, covariance_P, rcond=1e-10)[0]
-    coefficients = np.append(mean_y - mean_P @ slopes_P, slopes_P)
-    har = Har(floors, coefficients, 1.0)
-    return Har(floors, coefficients, float(np.mean(y_N / np.exp(har.log_forecast(x_NP)))))
+    mean_P, mean_y, covariance_PP, covariance_P, variance_y = _moments(
+        np.ascontiguousarray(x_NP, dtype=float), np.log(y_N), floors
+    )
+    p = len(floors)
+    prior_P = np.full(p, PRIOR_PERSISTENCE / p)
+    error = variance_y - 2.0 * prior_P @ covariance_P + prior_P @ covariance_PP @ prior_P
+    # The prior counts as `weight` rows' worth of covariance.
+    weight = horizon_bars / len(y_N) * error / PRIOR_DEVIATION**2
+    slopes_P = np.linalg.solve(covariance_PP + (weight + 1e-12) * np.eye(p), covariance_P + (weight + 1e-12) * prior_P)
+    har = Har(floors, np.append(mean_y - mean_P @ slopes_P, slopes_P), 1.0)
+    return Har(floors, har.coefficients, float(np.mean(y_N / np.exp(har.log_forecast(x_NP)))))
 
 
 @kernel
@@ -81,11 +102,12 @@ def _moments(x_NP: Any, log_y_N: Any, floor_P: Any) -> Any:
         for j in range(p):
             log_x[i, j] = math.log(max(x_NP[i, j], floor_P[j]))
             mean_P[j] += log_x[i, j] / n
-    covariance_PP, covariance_P = np.zeros((p, p)), np.zeros(p)
+    covariance_PP, covariance_P, variance_y = np.zeros((p, p)), np.zeros(p), 0.0
     for i in range(n):
+        variance_y += (log_y_N[i] - mean_y) ** 2 / n
         for j in range(p):
             centred = log_x[i, j] - mean_P[j]
             covariance_P[j] += centred * (log_y_N[i] - mean_y) / n
             for k in range(p):
                 covariance_PP[j, k] += centred * (log_x[i, k] - mean_P[k]) / n
-    return mean_P, mean_y, covariance_PP, covariance_P
+    return mean_P, mean_y, covariance_PP, covariance_P, variance_y

@@ -46,9 +46,10 @@ class FitConfig:
 
 @dataclass(frozen=True, slots=True)
 class HmmFit:
-    """The best fit and how the fitting went."""
+    """The best fit and how the fitting went; ``objective`` is its log likelihood plus the logarithm of the priors."""
 
     markov: HiddenMarkov
+    objective: float
     log_likelihood_per_row: float
     converged: bool
     iterations: int
@@ -88,6 +89,7 @@ def fit_hmm(sequences: list[Float], n_states: int, seed: int, config: FitConfig 
     )
     return HmmFit(
         markov=markov,
+        objective=monitor.objective,
         log_likelihood_per_row=monitor.history[-1] / len(x_ND),
         converged=monitor.settled,
         iterations=monitor.iter,

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from features.errors import BadInputError
+from regimes.features import SCALE_FLOOR
 from regimes.pooling import consecutive, fit_pooled
 
 
@@ -43,3 +44,27 @@ def test_an_underlying_that_was_mostly_calm_keeps_its_level() -> None:
 def test_nothing_to_fit() -> None:
     with pytest.raises(BadInputError, match="no rows"):
         fit_pooled({}, {}, 3, 0)
+
+
+def test_calm_is_not_taken_for_stress_by_an_underlying_that_saw_less() -> None:
+    """A saw three states, B only the lower two: their steps differ, so only one alignment fits."""
+    rng = np.random.default_rng(3)
+    states = np.array([[0.0, 0.0], [1.5, 2.0], [4.5, 3.0]])
+    seen = {"A": np.repeat(rng.choice(3, 60, p=[0.25, 0.4, 0.35]), 15), "B": np.repeat(rng.choice(2, 60), 15)}
+    logs = {name: states[state] + 0.3 * rng.standard_normal((900, 2)) for name, state in seen.items()}
+    pooled = fit_pooled(logs, {name: np.arange(900) for name in logs}, n_states=3, seed=0)
+    np.testing.assert_allclose(pooled.scalers["A"].location, pooled.scalers["B"].location, atol=0.1)
+    label = pooled.fit.markov.filter(np.concatenate(pooled.sequences)).argmax(axis=1)
+    assert (label == np.concatenate([seen["A"], seen["B"]])).mean() > 0.97
+    rows = np.concatenate(pooled.sequences)
+    np.testing.assert_allclose(rows.mean(axis=0), 0.0, atol=1e-12)
+    np.testing.assert_allclose(rows.std(axis=0), 1.0, atol=1e-12)
+
+
+def test_an_observation_that_hardly_moves_is_not_blown_up() -> None:
+    """A spread that always is one tick changes only with the price."""
+    rng = np.random.default_rng(5)
+    logs = {name: np.column_stack([rng.standard_normal(300), 1e-4 * rng.standard_normal(300)]) for name in "AB"}
+    pooled = fit_pooled(logs, {name: np.arange(300) for name in logs}, n_states=2, seed=0)
+    for scaler in pooled.scalers.values():
+        assert scaler.scale[1] == SCALE_FLOOR
