@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from features.events import NANO, EventBatch, Kind, record_batch
 from pipeline.sources import simulated_book as book
+from pipeline.sources import simulated_tape as tape
 from pipeline.sources.simulated_config import SimulationConfig
 from pipeline.sources.simulated_instruments import Underlying, instrument_event
 from pipeline.sources.simulated_market import O_FUNDING, O_OPEN_INTEREST, O_PRICE
@@ -53,9 +54,9 @@ class Venue:
         self._lot = lots / (underlying.size_increment_e9 / NANO)
         self._table = _table(config)
         fair = float(underlying.fair_increments(np.array(underlying.price_usd)))
-        self._book = book.empty_book(config.depth_levels, fair)
+        self._book = tape.empty_book(config.depth_levels, fair)
         ticks = config.block_s * config.ticks_per_s
-        self._tape = book.empty_tape(config.depth_levels, ticks)
+        self._tape = tape.empty_tape(config.depth_levels, ticks)
         calm, _, stormy = (regime.volatility**2 for regime in config.regimes)
         self._variances = (calm, stormy, long_run_variance(config.regimes))
         self._chain = list_chain(
@@ -70,7 +71,7 @@ class Venue:
     def open(self) -> Iterator[EventBatch]:
         """Instruments, and the first snapshot of the book."""
         ts_event = self._config.start_ns + LISTING_NS
-        yield instrument_event(self.underlying, self._chain, ts_event, ts_event + book.MIN_LATENCY_NS)
+        yield instrument_event(self.underlying, self._chain, ts_event, ts_event + tape.MIN_LATENCY_NS)
         book.open_book(
             self._rng, self._book, self._tape, ts_event, self._table[0], self._lot, self._config.depth_levels
         )
@@ -79,7 +80,7 @@ class Venue:
     def close(self) -> EventBatch:
         """A last heartbeat, just beyond the last second: it closes the last bar."""
         ts_event = self._config.start_ns + self._seconds * NANO + int(OPENING_NS[_HEARTBEAT])
-        ts_recv = int(book.received(self._rng, self._book.ids, ts_event))
+        ts_recv = int(tape.received(self._rng, self._book.ids, ts_event))
         columns = {"instrument": [0], "ts_event": [ts_event], "ts_recv": [ts_recv]}
         data = record_batch(Kind.HEARTBEAT, [self.underlying.perpetual], columns)
         return EventBatch(Kind.HEARTBEAT, self.underlying.name, data)
@@ -120,10 +121,10 @@ class Venue:
         """The rows that the book has written, copied: the tape is used again."""
         books, trades = self._tape.written
         if kind is Kind.BOOK:
-            columns = dict(zip(book.BOOK_COLUMNS, self._tape.book[:books].T, strict=True))
+            columns = dict(zip(tape.BOOK_COLUMNS, self._tape.book[:books].T, strict=True))
             columns["side"], columns["flags"] = columns["side"].astype(np.int8), columns["flags"].astype(np.uint8)
         else:
-            columns = dict(zip(book.TRADE_COLUMNS, self._tape.trade[:trades].T, strict=True))
+            columns = dict(zip(tape.TRADE_COLUMNS, self._tape.trade[:trades].T, strict=True))
             columns["aggressor"] = columns["aggressor"].astype(np.int8)
         return self._of_perpetual(kind, {name: column.copy() for name, column in columns.items()})
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from features.events import LAST, SNAPSHOT
 from pipeline.sources import simulated_book as book
+from pipeline.sources import simulated_tape as tape
 
 TICK_NS = 100_000_000
 START = 1_767_571_200 * 1_000_000_000
@@ -32,18 +33,18 @@ class Run(NamedTuple):
 def _run(fair: np.ndarray, regime: np.ndarray, levels: int = 10, seed: int = 0, volatility: float = 0.5) -> Run:
     """Whole seconds of ten ticks; the first row of ``fair`` is the price at the start."""
     rng = np.random.Generator(np.random.PCG64(seed))
-    state = book.empty_book(levels, float(fair[0]))
+    state = tape.empty_book(levels, float(fair[0]))
     ticks = len(fair) - 1
-    tape = book.empty_tape(levels, ticks)
-    book.open_book(rng, state, tape, START, regime, LOT, levels)
-    first = tape.book[: tape.written[0]].copy()
+    written = tape.empty_tape(levels, ticks)
+    book.open_book(rng, state, written, START, regime, LOT, levels)
+    first = written.book[: written.written[0]].copy()
     book_end, trade_end = np.empty(ticks, np.int64), np.empty(ticks, np.int64)
     book.trade_and_quote(
-        rng, state, tape, book_end, trade_end, np.stack([regime] * 3), LOT, fair[1:].astype(float),
+        rng, state, written, book_end, trade_end, np.stack([regime] * 3), LOT, fair[1:].astype(float),
         np.full(ticks, volatility), np.zeros(ticks // 10, np.int64), START, TICK_NS, 0, 10_000, levels,
         np.array([1_000_000]), np.empty((ticks // 10, 1), np.int64),
     )  # fmt: skip
-    return Run(tape.book[: book_end[-1]], tape.trade[: trade_end[-1]], book_end, trade_end, first)
+    return Run(written.book[: book_end[-1]], written.trade[: trade_end[-1]], book_end, trade_end, first)
 
 
 def _replayed(run: Run) -> list[tuple[dict[int, int], dict[int, int]]]:
@@ -61,7 +62,7 @@ def _replayed(run: Run) -> list[tuple[dict[int, int], dict[int, int]]]:
 
 
 def _rows(rows: np.ndarray) -> list[dict[str, Any]]:
-    return [dict(zip(book.BOOK_COLUMNS, row, strict=True)) for row in rows.tolist()]
+    return [dict(zip(tape.BOOK_COLUMNS, row, strict=True)) for row in rows.tolist()]
 
 
 @settings(max_examples=40, deadline=None)
@@ -121,14 +122,3 @@ def test_takers_follow_the_price_and_cluster_when_it_is_busy() -> None:
         assert np.corrcoef(flow, moves)[0, 1] > 0.3
     assert dispersion[0] > 1.1, "more than Poisson"
     assert dispersion[1] > 1.5 * dispersion[0]
-
-
-def test_receive_times_never_run_backwards() -> None:
-    rng = np.random.Generator(np.random.PCG64(1))
-    ids = np.zeros(3, np.int64)
-    events = np.cumsum(np.random.default_rng(2).integers(0, 3_000_000, 2_000))
-    received = np.array([book.received(rng, ids, int(ts)) for ts in events])
-    assert (np.diff(received) >= 0).all()
-    latency = received - events
-    assert latency.min() >= book.MIN_LATENCY_NS
-    assert 2_500_000 < latency.mean() < 4_500_000
