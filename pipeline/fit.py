@@ -21,10 +21,10 @@ REGIMES_FOLDER: Final = "regimes"
 FORECAST_FOLDER: Final = "forecast"
 POLICY_FOLDER: Final = "policy"
 
-HAR_COLUMNS: Final = ("realized_variance_10s", "realized_variance_1m", "realized_variance_5m")
+HAR_COLUMNS: Final = ("realized_variance_10s", "realized_variance_1m")
 
-MIN_COVERAGE: Final = 0.5
-"""A HAR column must be known in this share of the training rows: short recordings have no five minutes to look back."""
+MIN_COVERAGE: Final = 0.8
+"""A HAR column must be known in this share of the training rows. The trees also read what is often unknown."""
 
 
 def training_rows(lake: Path, until: int | None) -> tuple[pl.DataFrame, dict[str, Any]]:

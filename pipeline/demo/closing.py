@@ -61,11 +61,20 @@ def _models(evaluation: Evaluation) -> Table:
 def _hedges(evaluation: Evaluation) -> Table:
     portfolio = evaluation.portfolio
     currency = "" if portfolio is None else portfolio.currency
-    header = ("hedge", "P&L", "sd a minute", "mean loss, worst 5 % of minutes", "turnover", "cost", "orders")
+    header = (
+        "hedge",
+        "P&L",
+        "sd a minute",
+        "loss, worst 5 % of minutes",
+        "turnover",
+        "cost",
+        "of it re-hedging",
+        "orders",
+    )
     table = Table(*header, title=f"hedges, in {currency}, out of sample", title_justify="left")
     for each in evaluation.hedges:
         risk = (each.sd_per_minute, each.expected_shortfall_per_minute)
-        values = (each.pnl, *risk, each.turnover, each.cost)
+        values = (each.pnl, *risk, each.turnover, each.cost, each.rehedging_cost)
         cells = ("-" if value is None else f"{value:,.0f}" for value in values)
         table.add_row(STRATEGY_NAMES[each.strategy], *cells, f"{each.orders:,}")
     if portfolio is not None:

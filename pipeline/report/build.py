@@ -116,11 +116,12 @@ def write_report(evaluation: Evaluation, target: Path) -> Path:
 def _picture(evaluation: Evaluation) -> bytes | None:
     if evaluation.portfolio is None or not evaluation.hedges or evaluation.decisions.is_empty():
         return None
-    first = evaluation.portfolio.underlyings[0]
+    traded = evaluation.decisions.group_by("underlying").agg(pl.col("order_quantity").count())
+    most = traded.sort("order_quantity", "underlying")["underlying"][-1]
     signals = evaluation.signals.filter(
-        (pl.col("underlying") == first) & (pl.col("bar_ts") >= evaluation.summary.judged_from)
+        (pl.col("underlying") == most) & (pl.col("bar_ts") >= evaluation.summary.judged_from)
     )
-    decisions = evaluation.decisions.filter(pl.col("underlying") == first)
+    decisions = evaluation.decisions.filter(pl.col("underlying") == most)
     curves = pl.concat([each.curve for each in evaluation.hedges])
     return png(hedge_figures.overview(signals, decisions, curves, evaluation.portfolio.currency), dpi=110)
 
@@ -158,10 +159,11 @@ def _hedges(evaluation: Evaluation) -> Section | None:
     header = (
         "hedge",
         f"P&L, {portfolio.currency}",
-        "sd of P&L a minute",
-        "worst 5 % of minutes",
+        "sd a minute",
+        "mean loss, worst 5 % of minutes",
         "turnover",
         "cost",
+        "of it re-hedging",
         "orders",
     )
     rows = [
@@ -175,6 +177,7 @@ def _hedges(evaluation: Evaluation) -> Section | None:
                     each.expected_shortfall_per_minute,
                     each.turnover,
                     each.cost,
+                    each.rehedging_cost,
                 )
             ),
             f"{each.orders:,}",
@@ -186,7 +189,9 @@ def _hedges(evaluation: Evaluation) -> Section | None:
         "What each way to hedge earned",
         f"Portfolio {portfolio.name!r}: {sold}, thirty days to expiry at the start. Values in {portfolio.currency}, "
         f"options marked at {portfolio.settlement_price_source}; hedges in perpetuals, one bar of latency, spread, "
-        "impact and fees paid. All three go through the same decider, limits and gateway.",
+        "impact and fees paid. All three go through the same decider, limits and gateway. A perpetual hedges delta "
+        "only: moves of implied volatility stay in all of them. Re-hedging is the cost after the first minute, in "
+        "which every hedge buys the same position.",
         [Grid(header, rows)],
         [
             _image(hedge_figures.profit_and_cost(curves, portfolio.currency), "P&L and cost of the three hedges"),

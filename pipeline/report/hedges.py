@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import polars as pl
 
@@ -12,10 +13,17 @@ from hedger.performance import summarize
 from hedger.portfolio import Portfolio
 from hedger.profit import ProfitAndLoss, fill_inputs, profit_and_loss, signal_inputs
 
+ENTRY_NS: Final = 60_000_000_000
+"""The time in which the position is taken for the first time."""
+
 
 @dataclass(frozen=True, slots=True)
 class HedgeResult:
-    """Totals of one way to hedge, in the portfolio's currency; ``curve`` is ``strategy, bar_ts, pnl, cost``."""
+    """Totals of one way to hedge, in the portfolio's currency.
+
+    ``rehedging_cost`` is the part of ``cost`` after the first minute: before it, every hedge buys the same position.
+    ``curve`` is ``strategy, bar_ts, pnl, rehedging_cost``, cumulated.
+    """
 
     strategy: str
     pnl: float | None
@@ -23,6 +31,7 @@ class HedgeResult:
     expected_shortfall_per_minute: float | None
     turnover: float | None
     cost: float | None
+    rehedging_cost: float | None
     orders: int
     curve: pl.DataFrame
 
@@ -48,6 +57,14 @@ def _live(live: ProfitAndLoss, portfolio: Portfolio, orders: int) -> HedgeResult
 
 def _result(name: str, bars: pl.DataFrame, summary: pl.DataFrame, orders: int) -> HedgeResult:
     row = summary.to_dicts()[0]
+    taken = pl.col("bar_ts") <= pl.col("bar_ts").min() + ENTRY_NS
+    entry = pl.col("cost_usd").filter(taken).last()
+    curve = bars.sort("bar_ts").select(
+        pl.lit(name).alias("strategy"),
+        "bar_ts",
+        pl.col("pnl_usd").alias("pnl"),
+        (pl.col("cost_usd") - entry).clip(lower_bound=0.0).alias("rehedging_cost"),
+    )
     return HedgeResult(
         name,
         row["pnl_usd"],
@@ -55,8 +72,7 @@ def _result(name: str, bars: pl.DataFrame, summary: pl.DataFrame, orders: int) -
         row["expected_shortfall_per_minute_usd"],
         row["turnover_usd"],
         row["cost_usd"],
+        curve["rehedging_cost"][-1] if curve.height else None,
         orders,
-        bars.select(
-            pl.lit(name).alias("strategy"), "bar_ts", pl.col("pnl_usd").alias("pnl"), pl.col("cost_usd").alias("cost")
-        ),
+        curve,
     )

@@ -12,7 +12,17 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from features.signals import REGIMES
-from pipeline.report.style import MUTED, REGIME_COLORS, REGIME_STRONG, SERIES, new_figure, time_axis, times
+from pipeline.report.style import (
+    MUTED,
+    REGIME_COLORS,
+    REGIME_STRONG,
+    SERIES,
+    legend_above,
+    new_figure,
+    plain_log,
+    time_axis,
+    times,
+)
 
 
 def price_and_regimes(signals: pl.DataFrame, truth: pl.DataFrame | None, judged_from: int) -> Figure:
@@ -89,11 +99,12 @@ def book_state(universe: pl.DataFrame) -> Figure:
             axes.plot(times(mine["bar_ts"]), values.to_numpy(), color=color, label=str(key[0]), linewidth=0.9)
         if name != "imbalance_5":
             axes.set_yscale("log")
+            plain_log(axes.yaxis)
         axes.set_title(title)
         axes.set_ylabel(unit)
         time_axis(axes)
         if row == 0:
-            axes.legend(loc="upper right", ncols=4)
+            legend_above(axes, 4)
     return figure
 
 
@@ -126,7 +137,7 @@ def surface(points: pl.DataFrame) -> Figure:
         smile.set_title(f"{underlying}: smiles of the last chain (bars: bid to ask)")
         smile.set_xlabel("log-moneyness log(K / F)")
         smile.set_ylabel("implied volatility, %")
-        smile.legend(ncols=2)
+        smile.legend(ncols=2, loc="upper right")
         term.plot(tenors, at_money, color=SERIES[0], marker="o", markersize=3.5)
         term.set_title("at the money, by tenor")
         term.set_xlabel("days to expiry")
@@ -152,13 +163,11 @@ def forecast_against_realized(rows: pl.DataFrame) -> Figure:
         line.plot(when, forecast, color=SERIES[0], label="HAR + LightGBM")
         line.set_title(f"{underlying}: volatility forecast, out of sample")
         line.set_ylabel("% per year")
-        line.legend(ncols=3, loc="upper left")
+        legend_above(line, 3)
         time_axis(line)
         cloud.scatter(forecast, realized, s=4, color=SERIES[0], alpha=0.35, linewidths=0)
         known = np.concatenate([forecast[np.isfinite(forecast)], realized[np.isfinite(realized)]])
         if len(known):
             cloud.plot([known.min(), known.max()], [known.min(), known.max()], color=MUTED, linewidth=0.8)
-        cloud.set_xscale("log")
-        cloud.set_yscale("log")
-        cloud.set_title("realized over forecast")
+        cloud.set_title("realized over forecast, %")
     return figure

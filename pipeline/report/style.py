@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from datetime import UTC
 from typing import Any, Final
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 INK: Final = "#1f2937"
 MUTED: Final = "#6b7280"
@@ -62,6 +65,18 @@ def time_axis(axes: Axes) -> None:
     locator = AutoDateLocator(minticks=4, maxticks=9)  # type: ignore[no-untyped-call] # matplotlib's own gap
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=UTC))  # type: ignore[no-untyped-call]
+
+
+def legend_above(axes: Axes, columns: int, handles: Sequence[Any] | None = None) -> None:
+    """A legend beside the title, where it hides nothing."""
+    shown = axes.get_legend_handles_labels()[0] if handles is None else handles
+    axes.legend(handles=shown, ncols=columns, loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.1)
+
+
+def plain_log(axis: Axis) -> None:
+    """Logarithmic, with labels like 0.3 and 20 instead of powers."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def png(figure: Figure, dpi: int = 130) -> bytes:
