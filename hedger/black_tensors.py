@@ -37,7 +37,7 @@ def black_d1(spot: Tensor, strike: Tensor, deviation: Tensor) -> Tensor:
 
 
 def black_call(spot: Tensor, strike: Tensor, expiry_years: Tensor, volatility: Tensor) -> Tensor:
-    """Undiscounted price ``S N(d1) - K N(d2)`` (Black 1976, eq. 16), in the currency of spot and strike."""
+    """Undiscounted price ``S N(d1) - K N(d2)`` (Black 1976), in the currency of spot and strike."""
     until_expiry = deviation(expiry_years, volatility)
     d1 = black_d1(spot, strike, until_expiry)
     return spot * normal_cdf(d1) - strike * normal_cdf(d1 - until_expiry)

@@ -3,9 +3,9 @@
 Tensors carry their shape: N rows, D inputs.
 
 References:
-    Imaki, Imajo, Ito, Minami and Nakagawa 2021, "No-transaction band network", eq. 10: the band as a network's output.
+    Imaki, Imajo, Ito, Minami and Nakagawa 2021, "No-transaction band network": the band as a network's output.
     Whalley and Wilmott 1997, "An asymptotic analysis of an optimal hedging model for option pricing with transaction
-    costs", eq. 4.7: half-width ``(3 c S Gamma^2 / 2 a)^(1/3)``.
+    costs": half-width ``(3 c S Gamma^2 / 2 a)^(1/3)``.
 """
 
 from __future__ import annotations

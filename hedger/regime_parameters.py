@@ -26,7 +26,7 @@ JUMP_SIGMAS: Final = 5.0
 """A return beyond this many robust standard deviations of its regime is a jump."""
 MIN_ROWS: Final = 120
 """Usable bars below which there is nothing to fit."""
-SHRINKAGE_ROWS: Final = 60.0
+SHRINKAGE_ROWS: Final = 10.0
 """Bars of the pooled market that are added to each regime's own: a regime without bars of its own is the pool."""
 DEPTH_BPS: Final = 10.0
 """Distance from the mid within which the catalogue's depth columns count."""
@@ -84,7 +84,7 @@ def calibrate(
     spread is half the mean ``spread_bps``; a book whose depth D within 10 bps lies evenly costs 10 / (2 D) bps per
     contract traded.
 
-    Every mean is shrunk towards that of all bars, (n own + 60 pooled) / (n + 60): a regime that was hardly seen gets
+    Every mean is shrunk towards that of all bars, (n own + 10 pooled) / (n + 10): a regime that was hardly seen gets
     the pooled market.
 
     Args:

@@ -4,7 +4,7 @@ Tensors carry their shape: B paths, T times, K regimes. Time comes first: a hedg
 step then reads one contiguous row.
 
 References:
-    Merton 1976, "Option pricing when underlying stock returns are discontinuous", eq. 2; regimes as in Hamilton 1989.
+    Merton 1976, "Option pricing when underlying stock returns are discontinuous"; regimes as in Hamilton 1989.
 """
 
 # ruff: noqa: N815 (fields carry shape suffixes, as arguments and local names do)

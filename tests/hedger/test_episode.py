@@ -74,7 +74,7 @@ def test_the_loss_is_that_of_a_ledger_kept_by_hand() -> None:
 
 @pytest.mark.parametrize(("n_steps", "ratio"), [(20, 0.957), (80, 0.979)])
 def test_the_error_of_a_discrete_delta_hedge_is_that_of_theory(n_steps: int, ratio: float) -> None:
-    """sd = sqrt(pi / 4) vega sigma / sqrt(n) for an option at the money held to expiry (Derman and Kamal 1999)."""
+    """sd = sqrt(pi / 4) vega sigma / sqrt(n) for an option at the money held to expiry (Kamal and Derman 1999)."""
     n_paths, sigma = 20_000, 0.2
     market = simulate_market(
         parameters(sigma, 0.0),

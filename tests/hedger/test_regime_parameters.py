@@ -66,7 +66,7 @@ def test_a_regime_with_few_bars_lies_between_its_own_and_the_pool() -> None:
     few = pl.concat([frame.filter(pl.col("regime") == 0), frame.filter(pl.col("regime") == 2).head(30)])
     fitted = calibrate(few, 1.0)
     assert fitted.half_spread_bps[0] == pytest.approx(0.5, rel=0.02)
-    assert 0.5 < fitted.half_spread_bps[2] < 3.0  # its own is 4
+    assert 0.5 < fitted.half_spread_bps[2] < 3.5  # its own is 4
 
 
 def test_a_book_that_rests_makes_no_jumps_of_its_ticks() -> None:
