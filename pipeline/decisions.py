@@ -113,7 +113,7 @@ class DecisionWorker:
             self._append(bar, reader)
         if not messages:
             self._tick(reader)
-            self._read_back(reader, set())
+        self._read_back(reader, set())
         interval_s = self._settings.checkpoint_interval_ms / 1_000
         if not messages or time.monotonic() - self._last_checkpoint >= interval_s:
             self._checkpoint(consumer)

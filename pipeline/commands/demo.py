@@ -33,6 +33,7 @@ def demo(
         typer.Option("--bootstrap", help="A Kafka of yours instead of the embedded broker.", show_default=False),
     ] = None,
     partitions: Annotated[int, typer.Option("--partitions", help="Partitions of topics keyed by underlying.")] = 2,
+    batches: Annotated[int, typer.Option("--policy-batches", help="Steps of the policy's optimizer.")] = 240,
     device: Annotated[str, typer.Option("--device", help="Where the policy is trained: cpu or cuda.")] = "cpu",
 ) -> None:
     """Simulated or recorded market through Kafka: features, regimes, forecast, hedges, lake, report.
@@ -47,7 +48,7 @@ def demo(
     from pipeline.report.build import REPORT_FILE, evaluate, write_report
 
     console = Console()
-    options = DemoOptions(data, minutes, seed, out, bootstrap, partitions, device=device)
+    options = DemoOptions(data, minutes, seed, out, bootstrap, partitions, policy_batches=batches, device=device)
     run = run_demo(options, console)
     limits = read_limits(run.settings.limits)
     evaluation = evaluate(out, run.settings.lake, run.settings.portfolio, limits)

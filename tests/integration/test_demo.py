@@ -1,0 +1,128 @@
+"""``hedgeflow demo`` as a user types it, short; what it prints, what it leaves behind, and what Ctrl-C leaves behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import pipeline
+from pipeline.demo.closing import QUERIES
+
+pytestmark = pytest.mark.broker
+
+DEMO = [sys.executable, "-m", "pipeline.cli", "demo"]
+DATA = Path(__file__).parents[3] / "shared" / "data"
+
+
+def run_demo(out: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [*DEMO, "--out", str(out), "--policy-batches", "4", *options]
+    environment = os.environ | {"COLUMNS": "200"}
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, env=environment)
+
+
+def check_page(out: Path) -> str:
+    page = (out / "report.html").read_text()
+    for heading in (
+        "What each way to hedge earned",
+        "Regimes",
+        "Order books",
+        "Volatility surface",
+        "Volatility forecast",
+    ):
+        assert f"<h2>{heading}</h2>" in page
+    assert len(re.findall(r'src="data:image/png;base64,', page)) >= 6
+    assert not re.findall(r'(?:src|href)="(?!data:)', page), "the page needs nothing else"
+    assert (out / "picture.png").stat().st_size > 20_000
+    return page
+
+
+def test_the_simulated_demo(tmp_path: Path) -> None:
+    out = tmp_path / "demo"
+    done = run_demo(out, "--minutes", "6", "--partitions", "4")
+    assert done.returncode == 0, done.stderr
+    assert re.search(
+        r"rows that differ, stream and backfill\W+0 \(features 720, universe 720, signals 720\)", done.stdout
+    )
+    assert re.search(r"dead letters\W+0", done.stdout)
+    assert "deep policy (live fills)" in done.stdout
+    assert "balanced accuracy" in done.stdout
+    check_page(out)
+    with pipeline.open_lake(out / "lake") as lake:
+        for query in QUERIES:
+            assert query in done.stdout
+            assert lake.sql(query).fetchall()
+        for view in ("book", "trades", "options", "features", "signals", "decisions", "fills"):
+            assert lake.sql(f"SELECT count(*) FROM {view}").fetchall()[0][0] > 0, view
+        judged = lake.sql("SELECT min(bar_ts) FROM decisions").fetchall()[0][0]
+        trained = lake.sql("SELECT max(ts_known) FROM universe WHERE bar_ts < ?", params=[judged - 10**9]).fetchall()[
+            0
+        ][0]
+    manifest = (out / "models" / "regimes" / "manifest.json").read_text()
+    until = re.search(r'"until":\s*(\d+)', manifest)
+    assert until is not None
+    assert int(until[1]) <= trained + 2 * 10**9
+    again = run_demo(out, "--minutes", "-1")
+    assert again.returncode == 4
+    assert "Give --minutes a positive number" in again.stderr
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not DATA.exists(), reason="the recorded data are not on this machine")
+def test_the_recorded_demo_says_what_was_retimed(tmp_path: Path) -> None:
+    out = tmp_path / "demo"
+    done = run_demo(out, "--data", str(DATA), "--minutes", "5")
+    assert done.returncode == 0, done.stderr
+    assert "Re-timed data" in done.stdout
+    assert re.search(r"rows that differ, stream and backfill\W+0 \(features", done.stdout)
+    assert "Re-timed data" in check_page(out)
+
+
+def test_a_folder_that_is_not_a_demos_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    done = run_demo(tmp_path)
+    assert done.returncode == 4
+    assert "is not empty and not a demo's" in done.stderr
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+def test_missing_data_is_one_line(tmp_path: Path) -> None:
+    done = run_demo(tmp_path / "demo", "--data", str(tmp_path / "nowhere"))
+    assert done.returncode == 3
+    assert done.stderr.startswith("hedgeflow: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_ends_every_process_and_exits_with_130(tmp_path: Path) -> None:
+    out = tmp_path / "demo"
+    process = subprocess.Popen([*DEMO, "--out", str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (out / "logs" / "lake.log").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(2.0)
+    process.send_signal(signal.SIGINT)
+    error = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert "interrupted" in error
+    assert "Traceback" not in error
+    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    assert str(out) not in listed
+    left = [environment for environment in environments() if str(out).encode() in environment]
+    assert not left, "a worker outlived the demo"
+
+
+def environments() -> list[bytes]:
+    """The environments of all processes: workers get the lake's path through theirs."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            found.append(path.read_bytes())
+        except OSError:
+            continue
+    return found
