@@ -103,7 +103,7 @@ def market_problem(signal: SignalInput, options: Sequence[OptionPosition]) -> st
     if not (positive(bid) and positive(ask) and positive(signal.mid)):
         return "the book has no bid or no ask"
     if bid >= ask:
-        return "the book is crossed"
+        return "the book is locked or crossed"
     if any(option.expiry_ns <= signal.bar_ts for option in options):
         return "an option has expired: take it out of the portfolio"
     return None

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from features.errors import BadInputError
 from hedger.backtest import ZeroBand, run
-from hedger.decide import Decider
+from hedger.decide import MAX_PENDING_BARS, REMEMBERED_INPUTS, Decider
 from hedger.decision import Decision, Rung, decode_decision, encode_decision, explain
 from hedger.inputs import (
     ActivateInput,
@@ -119,6 +119,15 @@ def test_partial_fills_leave_the_rest_outstanding() -> None:
     assert first.orders[0].order_id not in subject.outstanding
 
 
+@pytest.mark.parametrize("parts", [[0.1] * 10, [0.7, 0.2, 0.1], [1 / 7] * 7, [1.5]])
+def test_dust_and_overfills_leave_nothing_outstanding(parts: list[float]) -> None:
+    subject = decider()
+    (first,) = feed(subject, bar_signals(1))
+    whole = first.orders[0].quantity
+    feed(subject, [fill(first, quantity=part * whole, input_id=f"{i}") for i, part in enumerate(parts)])
+    assert subject.outstanding == (first.orders[1].order_id,)
+
+
 def test_ids_are_hashes_of_portfolio_decision_and_leg() -> None:
     (first,), (again,) = feed(decider(), bar_signals(1)), feed(decider(), bar_signals(1))
     assert encode_decision(first) == encode_decision(again)
@@ -147,8 +156,8 @@ def test_repeats_change_nothing() -> None:
 
 def test_bars_not_beyond_the_decided_one_are_dropped() -> None:
     subject = decider()
-    assert len(feed(subject, [*bar_signals(5), *bar_signals(4), *bar_signals(6)])) == 2
-    assert subject.counts["old_bar"] == 2
+    assert len(feed(subject, [*bar_signals(5), *bar_signals(5), *bar_signals(4), *bar_signals(6)])) == 2
+    assert subject.counts["old_bar"] == 4
 
 
 def test_one_underlying_may_run_ahead() -> None:
@@ -160,6 +169,37 @@ def test_one_underlying_may_run_ahead() -> None:
     torn = decider()
     assert len(feed(torn, [signal("BTC", 1), *bar_signals(2)])) == 1
     assert torn.counts["incomplete_bars"] == 1
+
+
+def test_memory_is_bounded_and_forgets_the_oldest_first() -> None:
+    subject = decider()
+    feed(subject, [signal("BTC", bar) for bar in range(1, MAX_PENDING_BARS + 11)])
+    assert subject.counts["incomplete_bars"] == 10
+    assert feed(subject, [signal("ETH", 10)]) == []
+    assert len(feed(subject, [signal("ETH", MAX_PENDING_BARS + 10)])) == 1
+    releases = [ReleaseInput(input_id=str(i), reason="", by="") for i in range(REMEMBERED_INPUTS + 1)]
+    feed(subject, releases)
+    feed(subject, [releases[0]])
+    assert subject.counts.get("repeated", 0) == 0
+    feed(subject, releases[2:])
+    assert subject.counts["repeated"] == REMEMBERED_INPUTS - 1
+
+
+def test_the_rate_is_that_of_the_last_minute() -> None:
+    subject = Decider(portfolio(), limits(max_orders_per_minute=2), ZeroBand())
+    (first,) = feed(subject, bar_signals(1))
+    feed(subject, [fill(first), fill(first, "ETH")])
+    moved = {"BTC": {"mid": 60_500.0}}
+    (within,) = feed(subject, bar_signals(60, moved))
+    assert {refusal.limit for refusal in within.refusals} == {"max_orders_per_minute"}
+    (after,) = feed(subject, bar_signals(61, moved))
+    assert len(after.orders) == 2
+
+
+def test_a_torn_bar_is_not_completed_after_a_later_one() -> None:
+    subject = decider()
+    assert len(feed(subject, [signal("BTC", 1), *bar_signals(3), signal("ETH", 1), *bar_signals(4)])) == 2
+    assert (subject.counts["incomplete_bars"], subject.counts["old_bar"]) == (1, 1)
 
 
 def test_what_is_not_ours_is_dropped_and_noticed() -> None:
@@ -222,6 +262,9 @@ def test_after_a_kill_ticks_ask_again_for_what_is_still_outstanding() -> None:
     feed(subject, [KILL])
     (tick,) = feed(subject, [timer(1.5)])
     assert set(tick.cancels) == {order.order_id for order in first.orders}
+    # That the data are stale is a decision of its own.
+    feed(subject, [fill(first), fill(first, "ETH")])
+    assert len(feed(subject, [timer(3.0), timer(20.0), timer(21.0)])) == 1
 
 
 def test_a_kill_before_any_bar() -> None:

@@ -86,6 +86,7 @@ def test_the_policy_sees_what_it_was_trained_on() -> None:
         ("no bid", {"best_ask": math.nan}),
         ("no bid", {"mid": None}),
         ("crossed", {"best_bid": 60_001.0, "best_ask": 60_000.0}),
+        ("locked", {"best_bid": 60_000.0, "best_ask": 60_000.0}),
         ("expired", {"bar_ts": T0 + 30 * 86_400 * 10**9}),
     ],
 )
@@ -107,6 +108,7 @@ def test_without_a_signal_it_holds() -> None:
         ("atm_iv_30d is unknown", {"atm_iv_30d": math.nan}),
         ("of unknown age", {"surface_age_s": None}),
         ("120.001 s old", {"surface_age_s": 120.001}),
+        ("-1 s old", {"surface_age_s": -1.0}),
         ("posterior is unknown", {"posterior_1": None}),
         ("posterior is unknown", {"posterior_2": 1.5}),
     ],

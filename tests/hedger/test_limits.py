@@ -156,6 +156,15 @@ def test_outstanding_orders_count_at_their_worst() -> None:
     assert judged(bounds, -5.0, state) == (-4.0, ["max_position"])  # 2 - 5 - 4 = -7, were the buys cancelled
 
 
+def test_outstanding_orders_of_the_other_leg_count_in_the_notional() -> None:
+    eth = replace(ETH, outstanding_sells=-10.0, outstanding_buys=5.0)
+    legs = {"BTC": BTC, "ETH": eth}
+    state = Exposure(portfolio="p", decision_id="d", bar_ts=T0, legs=legs, pnl_usd=0.0, recent_orders=0, killed=False)
+    needed = 3.0 * PRICE + 20.0 * 3_000.0
+    assert judged(limits(max_gross_notional_usd=needed), 1.0, state) == (1.0, [])
+    assert judged(limits(max_gross_notional_usd=needed - PRICE), 1.0, state) == (0.0, ["max_gross_notional_usd"])
+
+
 def test_legs_share_the_notional_and_the_rate_in_order() -> None:
     eth = OrderIntent(underlying="ETH", instrument="sim:ETH-PERP", quantity=-10.0, price=2_999.7)
     bounds = limits(max_gross_notional_usd=240_000.0, price_collar_bps=1.1)
