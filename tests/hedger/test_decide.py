@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import math
-import random
 import time
-from collections.abc import Iterable, Sequence
-from itertools import pairwise
 from typing import Any
 
 import pytest
-from hedge_market import SECOND, SPOT, T0, FixedBand, bar_signals, limits, portfolio, random_walk, signal
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hedge_market import (
+    SECOND,
+    SPOT,
+    T0,
+    FixedBand,
+    bar_signals,
+    feed,
+    limits,
+    portfolio,
+    random_walk,
+    signal,
+    timer,
+)
 
 from features.errors import BadInputError
 from hedger.backtest import ZeroBand, run
@@ -23,12 +29,10 @@ from hedger.inputs import (
     CancelInput,
     FillInput,
     FlattenInput,
-    Input,
     KillInput,
     ModelInput,
     PortfolioInput,
     ReleaseInput,
-    TimerInput,
 )
 from hedger.limits import Limits
 from hedger.orders import decision_id, order_id
@@ -52,10 +56,6 @@ def decider(bounds: Limits | None = None, **band: Any) -> Decider:
     )
 
 
-def feed(subject: Decider, items: Iterable[Input]) -> list[Decision]:
-    return [decision for item in items if (decision := subject.apply(item)) is not None]
-
-
 def fill(decision: Decision, underlying: str = "BTC", **changes: Any) -> FillInput:
     """All of the decision's order, at its limit."""
     (order,) = [order for order in decision.orders if order.underlying == underlying]
@@ -71,10 +71,6 @@ def fill(decision: Decision, underlying: str = "BTC", **changes: Any) -> FillInp
         "bar_ts": decision.bar_ts + SECOND,
     }
     return FillInput(**{**values, **changes})
-
-
-def timer(seconds: float) -> TimerInput:
-    return TimerInput(input_id=f"timer:{seconds}", ts=T0 + round(seconds * SECOND))
 
 
 def test_it_decides_when_all_underlyings_have_the_bar() -> None:
@@ -414,78 +410,6 @@ def test_the_digest_names_the_inputs() -> None:
     a, b = feed(decider(), bar_signals(1)), feed(decider(), bar_signals(1, {"BTC": {"regime": 2}}))
     assert a[0].inputs_digest != b[0].inputs_digest
     assert a[0].versions == b[0].versions
-
-
-def test_a_snapshot_is_of_one_portfolio() -> None:
-    stranger = Decider(other_portfolio("another"), limits(), None)
-    with pytest.raises(BadInputError, match="another"):
-        decider().restore(stranger.snapshot())
-    with pytest.raises(BadInputError, match="snapshot"):
-        decider().restore(b"?")
-
-
-def eventful_log(seed: int) -> list[Input]:
-    """Bars with holes, real fills, repeats, a kill, a flatten, an edit, a model, ticks: in one shuffled-in order."""
-    rng = random.Random(seed)
-    subject, gateway = Decider(portfolio(), Limits(), FixedBand(0.01, 0.02)), PaperGateway()
-    log: list[Input] = []
-    events: dict[int, Input] = {
-        2: KILL,
-        5: ReleaseInput(input_id="r1", reason="", by="ann"),
-        12: FLATTEN,
-        15: ReleaseInput(input_id="r2", reason="", by="ann", releases="flatten"),
-        18: ModelInput(input_id="m", version=None, active_from_bar_ts=T0 + 20 * SECOND),
-        22: timer(40.0),
-    }
-    for item in signal_inputs(random_walk(30, seed=seed, sd=1e-3)):
-        bar = (item.bar_ts - T0) // SECOND
-        if rng.random() < 0.1:
-            row = {"book_valid": False, "mid": None, "best_bid": None, "best_ask": None}
-            item = signal(item.underlying, bar, **row)
-        batch: list[Input] = [*gateway.on_market(item), item]
-        if bar in events:
-            batch.append(events.pop(bar))
-        for each in batch:
-            for _ in range(1 + (rng.random() < 0.2)):
-                log.append(each)
-                decision = subject.apply(each)
-                if decision is not None:
-                    gateway.submit(decision.orders)
-                    log += gateway.cancel(decision.cancels, decision.bar_ts, "kill")
-                    feed(subject, log[-len(decision.cancels) :] if decision.cancels else [])
-    return log
-
-
-LOGS = [eventful_log(seed) for seed in range(3)]
-
-
-def fresh() -> Decider:
-    return Decider(portfolio(), Limits(), FixedBand(0.01, 0.02))
-
-
-@settings(deadline=None, max_examples=40)
-@given(log=st.sampled_from(LOGS), cuts=st.lists(st.floats(0.0, 1.0), max_size=6))
-def test_a_replay_from_any_snapshot_has_the_same_bytes(log: Sequence[Input], cuts: list[float]) -> None:
-    straight = fresh()
-    expected = [encode_decision(decision) for decision in feed(straight, log)]
-    places = sorted({math.floor(cut * len(log)) for cut in cuts} | {0, len(log)})
-    subject, found = fresh(), []
-    for start, end in pairwise(places):
-        found += [encode_decision(decision) for decision in feed(subject, log[start:end])]
-        data = subject.snapshot()
-        subject = fresh()
-        subject.restore(data)
-        assert subject.snapshot() == data
-    assert found == expected
-    assert subject.snapshot() == straight.snapshot()
-
-
-def test_the_eventful_log_is_eventful() -> None:
-    decisions = [decision for log in LOGS for decision in feed(fresh(), log)]
-    rungs = {leg.rung for decision in decisions for leg in decision.legs}
-    assert rungs == set(Rung)
-    assert any(decision.cancels for decision in decisions)
-    assert any(decision.orders for decision in decisions)
 
 
 def test_two_thousand_decisions_a_second(capsys: pytest.CaptureFixture[str]) -> None:
