@@ -4,7 +4,6 @@ Tensors carry their shape: B paths, T times, N = T B rows, D inputs. The price s
 the underlying, and losses and costs are fractions of the initial price of the underlying, for one option.
 """
 
-# ruff: noqa: N815 (fields carry shape suffixes, as arguments and local names do)
 from __future__ import annotations
 
 import math

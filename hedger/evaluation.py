@@ -3,7 +3,6 @@
 Tensors carry their shape: B paths, T times.
 """
 
-# ruff: noqa: N815 (fields carry shape suffixes, as arguments and local names do)
 from __future__ import annotations
 
 import math

@@ -24,8 +24,10 @@ Integer = NDArray[np.int64]
 YEAR_S: Final = 365 * 24 * 3_600.0
 JUMP_SIGMAS: Final = 5.0
 """A return beyond this many robust standard deviations of its regime is a jump."""
+MIN_MOVES: Final = 30
+"""Bars that moved, below which there is nothing to fit."""
 MIN_ROWS: Final = 120
-"""Usable bars below which there is nothing to fit."""
+"""Bars that moved, below which a regime's scale is that of all bars."""
 SHRINKAGE_ROWS: Final = 10.0
 """Bars of the pooled market that are added to each regime's own: a regime without bars of its own is the pool."""
 DEPTH_BPS: Final = 10.0
@@ -107,9 +109,9 @@ def calibrate(
         )
     return_N = _known(labelled, "log_return")
     moved = int(np.count_nonzero(np.nan_to_num(return_N)))
-    if moved < MIN_ROWS:
+    if moved < MIN_MOVES:
         raise BadInputError(
-            f"{moved} of {len(return_N)} labelled bars have a return other than zero; {MIN_ROWS} are needed.",
+            f"{moved} of {len(return_N)} labelled bars have a return other than zero; {MIN_MOVES} are needed.",
             "Calibrate on a longer window.",
         )
     volatility, intensity, size = _jump_diffusion(return_N, regime_N, n_regimes, YEAR_S / bar_s)

@@ -7,7 +7,6 @@ References:
     Merton 1976, "Option pricing when underlying stock returns are discontinuous"; regimes as in Hamilton 1989.
 """
 
-# ruff: noqa: N815 (fields carry shape suffixes, as arguments and local names do)
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -26,7 +26,6 @@ from pipeline.commands import (
 )
 
 EXIT_INTERRUPTED = 130
-EXIT_UNEXPECTED = 70
 
 app = typer.Typer(
     name="hedgeflow",
@@ -71,8 +70,11 @@ def main() -> None:
         app(standalone_mode=True)
     except HedgeflowError as error:
         _fail(error, f"hedgeflow: {error}", error.exit_code)
-    except KeyboardInterrupt as error:
-        _fail(error, "hedgeflow: interrupted", EXIT_INTERRUPTED)
+    except SystemExit as leaving:
+        # Typer turns Ctrl-C into this status without a word.
+        if leaving.code == EXIT_INTERRUPTED:
+            typer.echo("hedgeflow: interrupted", err=True)
+        raise
     except BrokenPipeError:
         sys.exit(0)
 

@@ -11,19 +11,8 @@ from features.errors import ConfigError
 from hedger.limits import Limits
 from hedger.portfolio import Portfolio, decode_portfolio
 
-DEFAULT_LIMITS: Final = Limits(
-    max_position={"BTC": 20.0, "ETH": 200.0},
-    max_order_quantity={"BTC": 10.0, "ETH": 100.0},
-    min_trade_quantity={"BTC": 0.001, "ETH": 0.01},
-    max_gross_notional_usd=2_500_000.0,
-    max_net_delta_usd=1_000_000.0,
-    max_gamma_usd=50_000.0,
-    max_vega_usd=10_000.0,
-    max_loss_usd=250_000.0,
-    max_orders_per_minute=240,
-    price_collar_bps=50.0,
-)
-"""Twice what the demo's portfolio needs; a desk writes its own into ``limits`` (docs/configuration.md)."""
+DEFAULT_LIMITS: Final = Limits()
+"""Room for the demo's portfolio; a desk writes its own (docs/configuration.md)."""
 
 
 def read_portfolio(path: Path) -> Portfolio:

@@ -44,7 +44,7 @@ class Message(msgspec.Struct, gc=False):
 
     stream: str = ""
     data: Data | None = None
-    lastUpdateId: Id = MISSING  # noqa: N815 # the venue's name
+    lastUpdateId: Id = MISSING  # the venue's name
     E: Milliseconds = 0
     T: Milliseconds = 0
     bids: Raw = NO_TEXT

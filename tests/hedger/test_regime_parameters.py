@@ -101,7 +101,7 @@ def test_contracts_are_turned_into_units_of_the_underlying() -> None:
     ("change", "message"),
     [
         (lambda frame: frame.drop("spread_bps"), "lack"),
-        (lambda frame: frame.head(100), "are needed"),
+        (lambda frame: frame.head(20), "are needed"),
         (lambda frame: frame.with_columns(log_return=pl.lit(0.0)), "are needed"),
         (lambda frame: frame.with_columns(regime=pl.lit(3)), "Regimes run"),
         (lambda frame: frame.with_columns(spread_bps=pl.lit(None, dtype=pl.Float64)), "spread"),

@@ -1,4 +1,4 @@
-"""``hedgeflow demo`` as a user types it, short; what it prints, what it leaves behind, and what Ctrl-C leaves behind."""
+"""``hedgeflow demo`` as a user types it, but short: what it prints, and what it leaves behind, Ctrl-C included."""
 
 from __future__ import annotations
 

@@ -39,7 +39,19 @@ def test_help_answers_at_once_and_loads_nothing_heavy() -> None:
     run("--help")
     fastest = min(timed_help() for _ in range(5))
     assert fastest < 0.4
-    heavy = "torch polars pyarrow numba sklearn lightgbm hmmlearn duckdb deltalake confluent_kafka matplotlib".split()
+    heavy = [
+        "torch",
+        "polars",
+        "pyarrow",
+        "numba",
+        "sklearn",
+        "lightgbm",
+        "hmmlearn",
+        "duckdb",
+        "deltalake",
+        "confluent_kafka",
+        "matplotlib",
+    ]
     code = f"import sys, pipeline.cli; print([m for m in {heavy} if m in sys.modules])"
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
