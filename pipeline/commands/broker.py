@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.commands.options import Partitions, settings_of
+from pipeline.commands.options import Config, Partitions, settings_of
 
 
 def register(app: typer.Typer) -> None:
@@ -17,6 +17,7 @@ def register(app: typer.Typer) -> None:
 def broker(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 9092,
     partitions: Partitions = None,
+    config: Config = None,
 ) -> None:
     """Run the embedded broker on the loopback interface and create the topics.
 
@@ -26,6 +27,6 @@ def broker(
     from pipeline.kafka import create_topics
 
     with EmbeddedBroker(port) as running:
-        create_topics(settings_of(None, bootstrap=running.bootstrap, partitions=partitions))
+        create_topics(settings_of(config, bootstrap=running.bootstrap, partitions=partitions))
         typer.echo(f"broker at {running.bootstrap} (in memory only); stop with Ctrl-C")
         running.wait()

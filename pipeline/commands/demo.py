@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.commands.options import Seed
+from pipeline.commands.options import Config, Seed
 
 
 def register(app: typer.Typer) -> None:
@@ -35,6 +35,7 @@ def demo(
     partitions: Annotated[int, typer.Option("--partitions", help="Partitions of topics keyed by underlying.")] = 2,
     batches: Annotated[int, typer.Option("--policy-batches", help="Steps of the policy's optimizer.")] = 240,
     device: Annotated[str, typer.Option("--device", help="Where the policy is trained: cpu or cuda.")] = "cpu",
+    config: Config = None,
 ) -> None:
     """Simulated or recorded market through Kafka: features, regimes, forecast, hedges, lake, report.
 
@@ -48,7 +49,9 @@ def demo(
     from pipeline.report.build import REPORT_FILE, evaluate, write_report
 
     console = Console()
-    options = DemoOptions(data, minutes, seed, out, bootstrap, partitions, policy_batches=batches, device=device)
+    options = DemoOptions(
+        data, minutes, seed, out, bootstrap, partitions, policy_batches=batches, device=device, config=config
+    )
     run = run_demo(options, console)
     limits = read_limits(run.settings.limits)
     evaluation = evaluate(out, run.settings.lake, run.settings.portfolio, limits)

@@ -33,8 +33,10 @@ def doctor(
     table = Table("check", "", "found", "what to do", title="hedgeflow doctor")
     for name, verdict, found, remedy in findings:
         table.add_row(name, verdict, found, remedy)
-    table.add_row("settings", FINE, _settings(settings), "")
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    console.print("[bold]settings in force[/]")
+    console.print(_settings(settings), highlight=False)
     if any(verdict == FAIL for _, verdict, _, _ in findings):
         raise typer.Exit(8)
 

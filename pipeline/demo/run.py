@@ -29,14 +29,15 @@ from pipeline.broker import EmbeddedBroker
 from pipeline.compare import Comparison, compare
 from pipeline.demo.market import Market, Player, recorded_market, simulated_market
 from pipeline.fit import fit_forecast_artifact, fit_regimes_artifact, train_policy_artifact
-from pipeline.kafka import create_topics
+from pipeline.kafka import create_topics, end_offsets
 from pipeline.lake import Lake
 from pipeline.portfolios import read_portfolio
 from pipeline.processes import Workers, environment_of
 from pipeline.query import open_lake
 from pipeline.raw_reader import read_log
 from pipeline.report.build import SUMMARY_FILE, TRUTH_FILE, Summary
-from pipeline.settings import Settings
+from pipeline.settings import Settings, load_settings
+from pipeline.topics import TOPICS
 
 MARKER: Final = ".hedgeflow-demo"
 COMPARED: Final = ("features", "universe", "signals")
@@ -56,6 +57,7 @@ class DemoOptions:
     horizon_bars: int = 30
     policy_batches: int = 240
     device: str = "cpu"
+    config: Path | None = None
 
 
 @dataclass(slots=True)
@@ -149,9 +151,10 @@ def run_demo(options: DemoOptions, console: Console) -> DemoRun:
         console.print(f"[yellow]note[/] {market.notice}")
     broker = None if options.bootstrap else EmbeddedBroker(log=out / "broker.log").start()
     try:
-        settings = Settings(
+        settings = load_settings(
+            options.config,
             bootstrap=options.bootstrap or (broker.bootstrap if broker else ""),
-            application=f"demo-{options.seed}-{time.time_ns()}" if options.bootstrap else "demo",
+            application="demo",
             partitions=options.partitions,
             lake=out / "lake",
             models=out / "models",
@@ -179,6 +182,11 @@ def _stream(run: DemoRun, steps: _Steps, out: Path) -> None:
     settings, market, options = run.settings, run.market, run.options
     with steps.step("broker and topics"):
         create_topics(settings)
+        if any(end_offsets(settings, list(TOPICS)).values()):
+            raise ConfigError(
+                f"The topics at {settings.bootstrap} are not empty, and the demo would mix with what is there.",
+                "Use a broker of its own, or leave --bootstrap away: the embedded one starts empty.",
+            )
     player = Player(market, settings)
     with Workers(settings, environment_of(settings), out / "logs") as workers:
         workers.start("features", "universe", "lake")
