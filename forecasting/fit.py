@@ -82,8 +82,21 @@ class _Choice:
     metrics: tuple[tuple[str, float], ...] = ()
 
 
-def fit(frame: pl.DataFrame, horizon_bars: int, har_columns: tuple[str, ...], seed: int) -> ForecastModel:
-    """See :func:`forecasting.model.fit_forecast`."""
+def fit_forecast(
+    frame: pl.DataFrame, *, horizon_bars: int, har_columns: tuple[str, ...], seed: int = 0
+) -> ForecastModel:
+    """Fit line and trees on universe rows of any number of underlyings.
+
+    Args:
+        frame: universe rows.
+        horizon_bars: bars ahead.
+        har_columns: realized-variance columns of the line.
+        seed: of the trees.
+
+    Raises:
+        BadInputError: too few rows have the regressors and a whole horizon after them.
+        ConfigError: a HAR column is no realized variance, or the horizon is no bar.
+    """
     interval_ns = bar_interval_ns(frame)
     horizon_s = horizon_bars * interval_ns / NANO
     window = _usable(frame, horizon_bars, har_columns, variance_floor(horizon_s))

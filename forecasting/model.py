@@ -21,8 +21,6 @@ from forecasting.har import Har
 from forecasting.inputs import RESIDUAL_INPUTS, VARIANCE_FLOOR_PER_S, Input
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from forecasting.residual import ResidualTrees
 
 Float = NDArray[np.float64]
@@ -138,26 +136,6 @@ def load_forecast(folder: Path, catalogue: str | None) -> ForecastModel:
         metrics=artifact.manifest.metrics,
         version=artifact.manifest.version,
     )
-
-
-def fit_forecast(
-    frame: pl.DataFrame, *, horizon_bars: int, har_columns: tuple[str, ...], seed: int = 0
-) -> ForecastModel:
-    """Fit line and trees on universe rows of any number of underlyings; see :mod:`forecasting.fit`.
-
-    Args:
-        frame: universe rows.
-        horizon_bars: bars ahead.
-        har_columns: realized-variance columns of the line.
-        seed: of the trees.
-
-    Raises:
-        BadInputError: too few rows have the regressors and a whole horizon after them.
-        ConfigError: a HAR column is no realized variance, or the horizon is no bar.
-    """
-    from forecasting.fit import fit  # LightGBM is slow to import, and only a fit needs it
-
-    return fit(frame, horizon_bars, har_columns, seed)
 
 
 def variance_floor(horizon_s: float) -> float:

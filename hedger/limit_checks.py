@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
 
+from hedger.bounds import Limits
 from hedger.exposure import Exposure, LegExposure
 from hedger.orders import OrderIntent, Refusal
-
-if TYPE_CHECKING:
-    from hedger.limits import Limits
 
 
 def breaches(

@@ -35,12 +35,20 @@ from hedger.policy import load_policy
 from pipeline.checkpoint import Checkpoint, CheckpointStore
 from pipeline.codec import KIND_HEADER, UndecodableError, decode_rows
 from pipeline.fit import POLICY_FOLDER
-from pipeline.kafka import BrokerError, header, make_consumer, make_reader, read_to_end, require_broker, static_member
+from pipeline.kafka import (
+    BrokerError,
+    header,
+    make_consumer,
+    make_reader,
+    read_to_end,
+    require_broker,
+    static_member,
+    take,
+)
 from pipeline.log import Outbox, send_dead_letter
 from pipeline.portfolios import read_limits, read_portfolio
 from pipeline.settings import Settings
 from pipeline.topics import DECISION_INPUTS, DECISIONS, FILLS, ORDERS, SIGNALS
-from pipeline.worker import POLL_S, raise_fatal
 
 GROUP: Final = "decisions"
 TASK: Final = "decisions/0"
@@ -101,13 +109,8 @@ class DecisionWorker:
             self._log.info("stopped")
 
     def _step(self, consumer: Consumer, reader: Consumer) -> None:
-        messages = consumer.consume(1, timeout=POLL_S)
-        if messages:
-            messages += consumer.consume(self._settings.batch_messages, timeout=0)
+        messages = take(consumer, self._settings.batch_messages)
         for message in messages:
-            if (error := message.error()) is not None:
-                raise_fatal(error)
-                continue
             self._take(message)
         while (bar := self._ready_bar()) is not None:
             self._append(bar, reader)
@@ -183,14 +186,8 @@ class DecisionWorker:
         """Apply what the log holds, at least until all of ``wanted`` has come."""
         deadline = time.monotonic() + READ_BACK_TIMEOUT_S
         while True:
-            messages = reader.consume(100, timeout=0)
-            if not messages and wanted:
-                message = reader.poll(0.01)
-                messages = [message] if message is not None else []
+            messages = take(reader, 100, timeout_s=0.01 if wanted else 0.0)
             for message in messages:
-                if (error := message.error()) is not None:
-                    raise_fatal(error)
-                    continue
                 applied = self._apply(message)
                 if applied is not None:
                     wanted.discard(applied)

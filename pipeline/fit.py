@@ -64,7 +64,7 @@ def fit_regimes_artifact(lake: Path, models: Path, until: int | None, seed: int)
 
 def fit_forecast_artifact(lake: Path, models: Path, until: int | None, seed: int, horizon_bars: int) -> Manifest:
     """HAR, and LightGBM on its residual, of realized variance over the next ``horizon_bars``."""
-    from forecasting.model import fit_forecast
+    from forecasting.fit import fit_forecast
 
     frame, data = training_rows(lake, until)
     known = tuple(name for name in HAR_COLUMNS if frame[name].null_count() <= (1 - MIN_COVERAGE) * frame.height)

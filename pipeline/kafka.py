@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -16,6 +16,7 @@ from pipeline.settings import Settings
 from pipeline.topics import TOPICS, TopicSpec
 
 CONNECT_TIMEOUT_S: Final = 10.0
+POLL_S: Final = 0.1
 
 
 class BrokerError(HedgeflowError):
@@ -154,6 +155,28 @@ def partitions_of(spec: TopicSpec, settings: Settings) -> int:
 def partition_of(key: str, partitions: int) -> int:
     """The partition of a key: CRC-32, as librdkafka's ``consistent`` partitioner, whatever client writes."""
     return zlib.crc32(key.encode()) % partitions
+
+
+def take(consumer: Consumer, most: int, timeout_s: float = POLL_S) -> list[Message]:
+    """What has come: a lone message at once, a backlog in one large batch; empty after ``timeout_s``.
+
+    Raises:
+        BrokerError: an error that will not pass by itself, for instance a topic that does not exist.
+    """
+    messages = consumer.consume(1, timeout=timeout_s)
+    if messages:
+        messages += consumer.consume(most, timeout=0)
+    return [message for message in messages if not _passing_error(message)]
+
+
+def _passing_error(message: Message) -> bool:
+    error = message.error()
+    if error is None:
+        return False
+    passing = (KafkaError._PARTITION_EOF, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT)
+    if error.code() not in passing and not error.retriable():
+        raise BrokerError(f"The broker answers: {error.str()}.", "`hedgeflow doctor` checks broker and topics.")
+    return True
 
 
 def read_to_end(reader: Consumer, positions: Sequence[TopicPartition]) -> Iterator[Any]:

@@ -20,12 +20,11 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 from features.events import EventBatch
 from pipeline import topics
 from pipeline.codec import KIND_HEADER, ROW_SCHEMAS, UndecodableError, decode_event, decode_rows
-from pipeline.kafka import CONNECT_TIMEOUT_S, end_offsets, header, make_consumer, require_broker, static_member
+from pipeline.kafka import CONNECT_TIMEOUT_S, end_offsets, header, make_consumer, require_broker, static_member, take
 from pipeline.lake import Lake, LakeError, positioned
 from pipeline.records import record_columns
 from pipeline.settings import Settings
 from pipeline.tables import TABLES, Table
-from pipeline.worker import POLL_S, raise_fatal
 
 GROUP: Final = "lake"
 
@@ -65,13 +64,7 @@ class LakeWriter:
             consumer.subscribe(list(SOURCES), on_assign=self._assigned, on_revoke=self._revoked)
             self._log.info("started", lake=str(self._settings.lake))
             while not self._stopping:
-                messages = consumer.consume(1, timeout=POLL_S)
-                if messages:
-                    messages += consumer.consume(self._settings.batch_messages, timeout=0)
-                for message in messages:
-                    if (error := message.error()) is not None:
-                        raise_fatal(error)
-                        continue
+                for message in take(consumer, self._settings.batch_messages):
                     self._take(message)
                 self._commit_if_due(consumer)
             self._commit(consumer)

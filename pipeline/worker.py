@@ -14,16 +14,15 @@ from typing import Any, Final
 
 import pyarrow as pa
 import structlog
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
 
 from features.stage import Reject, Stage
 from pipeline.checkpoint import Checkpoint, CheckpointStore
 from pipeline.codec import KIND_HEADER, MAX_ROWS, UndecodableError, encode
-from pipeline.kafka import BrokerError, header, make_consumer, partition_of, require_broker, static_member
+from pipeline.kafka import header, make_consumer, partition_of, require_broker, static_member, take
 from pipeline.log import Outbox, send_dead_letter
 from pipeline.settings import Settings
 
-POLL_S: Final = 0.1
 IDLE_CHECKPOINT_S: Final = 0.3
 """A worker that has caught up checkpoints after this pause, so that its lag reads zero."""
 
@@ -103,15 +102,10 @@ class Worker:
             self._log.info("stopped")
 
     def _step(self, consumer: Consumer) -> None:
-        """Take what is there: a lone message at once, a backlog in one large batch."""
-        messages = consumer.consume(1, timeout=POLL_S)
-        if messages:
-            messages += consumer.consume(self._settings.batch_messages, timeout=0)
+        """Take what is there, send what it gives, and checkpoint when it is time."""
+        messages = take(consumer, self._settings.batch_messages)
         outputs: dict[str, list[pa.RecordBatch]] = {}
         for message in messages:
-            if (error := message.error()) is not None:
-                raise_fatal(error)
-                continue
             self._process(message, outputs)
         self._send(outputs)
         now = time.monotonic()
@@ -220,14 +214,3 @@ class Worker:
     def _forget(self, partitions: list[TopicPartition]) -> None:
         for task_id in {self._task_id(each.partition) for each in partitions}:
             self._tasks.pop(task_id, None)
-
-
-def raise_fatal(error: KafkaError) -> None:
-    """Raise what will not pass by itself; librdkafka retries the rest.
-
-    Raises:
-        BrokerError: for instance a topic that does not exist.
-    """
-    passing = (KafkaError._PARTITION_EOF, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT)
-    if error.code() not in passing and not error.retriable():
-        raise BrokerError(f"The broker answers: {error.str()}.", "`hedgeflow doctor` checks broker and topics.")

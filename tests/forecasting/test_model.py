@@ -17,7 +17,8 @@ from features.catalog import catalogue_hash
 from features.errors import ArtifactError, BadInputError, ConfigError
 from features.rows import raw_rows
 from forecasting.evaluate import qlike
-from forecasting.model import ForecastModel, fit_forecast, load_forecast
+from forecasting.fit import fit_forecast
+from forecasting.model import ForecastModel, load_forecast
 from forecasting.target import realized_variance_ahead
 
 HAR = ("realized_variance_10s", "realized_variance_1m")
