@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Final
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from features.signals import REGIMES
 from pipeline.demo.run import DemoRun
 from pipeline.report.build import Evaluation
-from pipeline.report.hedge_figures import STRATEGY_NAMES
 
 QUERIES: Final = (
     "select underlying, regime, count(*) as bars, avg(forecast_variance) from signals group by all order by all",
@@ -43,8 +42,9 @@ def _run(run: DemoRun) -> Table:
 
 
 def _models(evaluation: Evaluation) -> Table:
-    header = ("", *(f"{name}, % of bars" for name in REGIMES), "balanced accuracy, HMM", "K-Means")
-    table = Table(*header, title="regimes, out of sample", title_justify="left")
+    header = ("", *(f"{name} %" for name in REGIMES), "HMM", "K-Means")
+    title = "regimes, out of sample: share of bars; balanced accuracy of HMM filter and K-Means"
+    table = Table(*header, title=title, title_justify="left")
     for each in evaluation.regimes:
         accuracy = ["-" if value is None else f"{100 * value:.1f} %" for value in (each.accuracy, each.kmeans_accuracy)]
         table.add_row(each.underlying, *(f"{100 * share:.1f}" for share in each.occupancy), *accuracy)
@@ -61,22 +61,16 @@ def _models(evaluation: Evaluation) -> Table:
 def _hedges(evaluation: Evaluation) -> Table:
     portfolio = evaluation.portfolio
     currency = "" if portfolio is None else portfolio.currency
-    header = (
-        "hedge",
-        "P&L",
-        "sd a minute",
-        "loss, worst 5 % of minutes",
-        "turnover",
-        "cost",
-        "of it re-hedging",
-        "orders",
-    )
-    table = Table(*header, title=f"hedges, in {currency}, out of sample", title_justify="left")
+    header = (Column("hedge", no_wrap=True), "P&L", "sd/min", "ES/min", "turnover", "cost", "re-hedge", "orders")
+    table = Table(*header, title=f"hedges, out of sample, {currency}", title_justify="left")
     for each in evaluation.hedges:
         risk = (each.sd_per_minute, each.expected_shortfall_per_minute)
         values = (each.pnl, *risk, each.turnover, each.cost, each.rehedging_cost)
         cells = ("-" if value is None else f"{value:,.0f}" for value in values)
-        table.add_row(STRATEGY_NAMES[each.strategy], *cells, f"{each.orders:,}")
+        table.add_row(each.strategy.replace("_", " "), *cells, f"{each.orders:,}")
     if portfolio is not None:
-        table.caption = f"options marked at {portfolio.settlement_price_source}"
+        table.caption = (
+            f"options marked at {portfolio.settlement_price_source}; the deep policy by its live fills; "
+            "ES: mean loss of the worst 5 % of minutes; re-hedge: cost after the first minute"
+        )
     return table

@@ -81,9 +81,9 @@ class DemoRun:
         return {
             "source": f"{self.market.name}, {self.options.minutes:g} minutes, seed {self.options.seed}",
             "events": f"{self.events:,}",
-            "bars": f"{bars:,} of an instrument, {self.options.partitions} partition(s)",
+            "bars": f"{bars:,} over {self.options.partitions} partition(s)",
             "dead letters": f"{self.rejected:,}",
-            "rows that differ, stream and backfill": f"{self.differing} ({compared})",
+            "differing rows, stream/backfill": f"{self.differing} ({compared})",
             "wall time": f"{sum(self.seconds.values()):.0f} s",
         }
 
