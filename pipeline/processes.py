@@ -20,6 +20,7 @@ from pipeline.settings import Settings
 from pipeline.topics import EVENTS, FEATURES, SIGNALS, UNIVERSE
 
 STOP_TIMEOUT_S: Final = 20.0
+MAX_RESTARTS: Final = 20
 
 SOURCES: Final[Mapping[str, Sequence[str]]] = {
     "features": (EVENTS,),
@@ -49,6 +50,7 @@ class WorkerProcess:
         self._environment = dict(environment)
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
+        self.restarts = 0
 
     def start(self) -> WorkerProcess:
         """Start it, or start it again."""
@@ -69,16 +71,21 @@ class WorkerProcess:
         return self._process.pid
 
     def check(self) -> None:
-        """Raise if it has ended.
+        """Start it again if a signal has ended it: it goes on from its checkpoint. An error of its own is final.
 
         Raises:
-            WorkerDiedError: with the last line of its log.
+            WorkerDiedError: it ended with an error, or was killed too often; with the last line of its log.
         """
-        if self._process is None or self._process.poll() is None:
+        status = None if self._process is None else self._process.poll()
+        if status is None:
+            return
+        if status < 0 and self.restarts < MAX_RESTARTS:
+            self.restarts += 1
+            self.start()
             return
         lines = self._log.read_text(errors="replace").strip().splitlines() if self._log.exists() else []
         raise WorkerDiedError(
-            f"The {self.stage} worker ended with status {self._process.returncode}: {lines[-1] if lines else ''}",
+            f"The {self.stage} worker ended with status {status}: {lines[-1] if lines else ''}",
             f"Its log is {self._log}.",
         )
 
@@ -129,9 +136,14 @@ class Workers:
         return self._workers[stage]
 
     def check(self) -> None:
-        """Raise if any has ended by itself."""
+        """Start again what was killed; raise if any has ended by itself."""
         for worker in self._workers.values():
             worker.check()
+
+    @property
+    def restarts(self) -> int:
+        """How many workers were killed by somebody and started again."""
+        return sum(worker.restarts for worker in self._workers.values())
 
     def lag(self) -> dict[str, int]:
         """Messages that each worker has not taken into a checkpoint yet."""

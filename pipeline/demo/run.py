@@ -70,6 +70,7 @@ class DemoRun:
     active_from: int
     events: int = 0
     rejected: int = 0
+    restarts: int = 0
     backfilled: BackfillResult = field(default_factory=BackfillResult)
     comparisons: list[Comparison] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -84,6 +85,7 @@ class DemoRun:
             "bars": f"{bars:,} over {self.options.partitions} partition(s)",
             "dead letters": f"{self.rejected:,}",
             "differing rows, stream/backfill": f"{self.differing} ({compared})",
+            "workers killed and started again": f"{self.restarts}",
             "wall time": f"{sum(self.seconds.values()):.0f} s",
         }
 
@@ -163,6 +165,7 @@ def run_demo(options: DemoOptions, console: Console) -> DemoRun:
             active_from_bar_ts=market.at(options.training_share) + NANO,
             checkpoint_interval_ms=2_000,
             lake_commit_interval_ms=1_000,
+            session_timeout_ms=6_000,
         )
         run = DemoRun(options, market, settings, settings.active_from_bar_ts)
         with _Steps(console, run.seconds) as steps:
@@ -195,6 +198,7 @@ def _stream(run: DemoRun, steps: _Steps, out: Path) -> None:
         _fit(run, steps, trained_until)
         workers.start("signals", "decisions")
         _play(run, steps, player, workers, "stream, decide, fill", None)
+        run.restarts = workers.restarts
     run.events, run.rejected = player.rows, player.rejected
 
 

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -43,10 +44,34 @@ def check_page(out: Path) -> str:
     return page
 
 
-def test_the_simulated_demo(tmp_path: Path) -> None:
+def kill_workers(out: Path, killed: list[str]) -> None:
+    """kill -9 of two workers while the second part streams, from outside, as a crash would."""
+    log = out / "logs" / "decisions.log"
+    deadline = time.monotonic() + 120
+    while not (log.exists() and '"started"' in log.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    for stage in ("features", "signals"):
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                words = (process / "cmdline").read_bytes().split(b"\0")
+                mine = str(out).encode() in (process / "environ").read_bytes()
+            except OSError:
+                continue
+            if mine and words[-3:-1] == [b"run", stage.encode()]:
+                os.kill(int(process.name), signal.SIGKILL)
+                killed.append(stage)
+
+
+def test_the_simulated_demo_with_two_workers_killed(tmp_path: Path) -> None:
     out = tmp_path / "demo"
+    killed: list[str] = []
+    killer = threading.Thread(target=kill_workers, args=(out, killed))
+    killer.start()
     done = run_demo(out, "--minutes", "6", "--partitions", "4")
+    killer.join()
     assert done.returncode == 0, done.stderr
+    assert killed == ["features", "signals"]
+    assert re.search(r"killed and started again\W+2", done.stdout)
     assert re.search(r"differing rows, stream/backfill\W+0 \(features 720, universe 720, signals 720\)", done.stdout)
     assert re.search(r"dead letters\W+0", done.stdout)
     assert "deep policy" in done.stdout
