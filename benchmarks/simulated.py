@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import resource
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from benchmarks.where import where
 from features.book import replay_l2
 from features.events import EventBatch, Kind
 from pipeline.sources.simulated import SimulatedExchange, SimulationConfig
@@ -108,9 +108,18 @@ def main() -> None:
     print("".join(f"{name:>14}" for name in columns))
     for run in runs:
         print("".join(f"{run[name]:>14,}" for name in columns))
-    where = {"python": platform.python_version(), "machine": platform.processor() or platform.machine()}
     print(f"kernels compiled from nothing in {compile_s} s")
-    print(json.dumps({"benchmark": "simulated", **runs[-1], "compile_s": compile_s, "runs": runs, **where}))
+    print(
+        json.dumps(
+            {
+                "benchmark": "simulated",
+                **runs[-1],
+                "compile_s": compile_s,
+                "runs": runs,
+                **where(("numpy", "numba", "pyarrow")),
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -26,6 +27,9 @@ def run(
     bootstrap: Bootstrap = None,
     lake: LakePath = None,
     models: Models = None,
+    portfolio: Annotated[
+        Path | None, typer.Option("--portfolio", help="What the decisions stage hedges, as JSON.")
+    ] = None,
     partitions: Partitions = None,
     config: Config = None,
 ) -> None:
@@ -36,7 +40,9 @@ def run(
     """
     from pipeline.logging import configure_logging
 
-    settings = settings_of(config, bootstrap=bootstrap, lake=lake, models=models, partitions=partitions)
+    settings = settings_of(
+        config, bootstrap=bootstrap, lake=lake, models=models, portfolio=portfolio, partitions=partitions
+    )
     configure_logging()
     worker = _worker(stage, settings)
     interrupted = False
