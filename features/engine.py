@@ -21,7 +21,7 @@ Array = np.ndarray[Any, Any]
 FLOAT_NAMES: Final = tuple(feature.name for feature in FEATURES if feature.dtype != INTEGER)
 
 MAX_BARS_AT_ONCE: Final = 200_000
-"""Bars that one batch may close for an instrument (more than two days of seconds): beyond it the clock is wrong."""
+"""Bars that a row may close at once, more than two days of seconds: beyond it the row's clock is wrong."""
 
 
 class UnderlyingEngine:
@@ -52,12 +52,14 @@ class UnderlyingEngine:
         data = batch.data
         if data.num_rows == 0:
             return None, []
-        event = data.column(1).to_numpy()
-        stream = event + data.column(4).to_numpy()
+        rejects: list[Reject] = []
+        data = self._within_reach(data, rejects)
+        if data.num_rows == 0:
+            return None, rejects
+        stream = data.column(1).to_numpy() + data.column(4).to_numpy()
         if batch.kind is not Kind.OPTION_QUOTE:
             self._refresh_surface(int(stream.max()))
         out = self._room(int(stream.max()))
-        rejects: list[Reject] = []
         match batch.kind:
             case Kind.INSTRUMENT:
                 written = self._advance_all(data, stream, out)
@@ -165,14 +167,28 @@ class UnderlyingEngine:
         )
         chain.changed = False
 
+    def _within_reach(self, data: pa.RecordBatch, rejects: list[Reject]) -> pa.RecordBatch:
+        """The rows less those that would jump over more than ``MAX_BARS_AT_ONCE`` bars: their clock is wrong.
+
+        Judged row by row against the rows accepted before, so that it does not matter where a batch is cut.
+        """
+        end, interval = int(self._bars.clock[0]), int(self._bars.clock[1])
+        stream = data.column(1).to_numpy() + data.column(4).to_numpy()
+        if end == 0 or int(stream.max()) - end <= MAX_BARS_AT_ONCE * interval:
+            return data
+        keep = np.ones(len(stream), dtype=np.bool_)
+        for row, reached in enumerate(stream.tolist()):
+            if reached - end > MAX_BARS_AT_ONCE * interval:
+                keep[row] = False
+            else:
+                end = max(end, -(-reached // interval) * interval)
+        rejected = int((~keep).sum())
+        rejects.append(Reject("clock_step", f"stream time jumps by over {MAX_BARS_AT_ONCE} bars", rejected))
+        return data.filter(pa.array(keep))
+
     def _room(self, stream_ts: int) -> _Out:
         end, interval = int(self._bars.clock[0]), int(self._bars.clock[1])
         closing = 0 if end == 0 else max(0, -(-(stream_ts - end) // interval))
-        if closing > MAX_BARS_AT_ONCE:
-            raise ConfigError(
-                f"{self.underlying}: stream time jumps by {closing} bars.",
-                "The edge must reject clock steps; check the source's ts_event.",
-            )
         rows = closing * len(self._instruments)
         return _Out(np.empty((rows, k.INTEGERS), dtype=np.int64), np.empty((rows, k.FLOATS)))
 

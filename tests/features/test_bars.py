@@ -259,3 +259,31 @@ def test_surface_features_carry_their_age() -> None:
     assert mine["surface_age_s"].min() >= 0.0  # type: ignore[operator]
     assert mine["atm_iv_30d"].is_between(0.45, 0.65).all()
     assert mine["funding_age_s"].drop_nulls().max() > 0.0  # type: ignore[operator]
+
+
+def test_a_row_from_another_century_is_rejected_wherever_the_batch_is_cut() -> None:
+    """And the rows after it still close their bars."""
+    late = START + 300_000 * NANO * 10
+    now = START + 5 * NANO
+    rows = [
+        book_event("BTC", "test:BTC-SPOT", [(BID, 1, 0)], 10_000 + i, 10_001 + i, ts)
+        for i, ts in enumerate((late, now))
+    ]
+    log = edged(small_market(3, underlyings=("BTC",)))
+    seq = 10_000
+    poison = []
+    for row in rows:
+        columns = list(row.data.columns)
+        columns[3] = pa.array([seq])
+        poison.append(EventBatch(Kind.BOOK, "BTC", pa.RecordBatch.from_arrays(columns, schema=row.data.schema)))
+        seq += 1
+    whole = pa.Table.from_batches([p.data for p in poison]).combine_chunks().to_batches()[0]
+    results = []
+    for tail in (poison, [EventBatch(Kind.BOOK, "BTC", whole)]):
+        stage = FeatureStage()
+        outputs = [stage.process(batch) for batch in [*log, *tail]]
+        rejects = [reject for output in outputs for reject in output.rejects]
+        assert [(reject.reason, reject.rows) for reject in rejects] == [("clock_step", 1)]
+        results.append([row for output in outputs for keyed in output.rows for row in keyed.data.to_pylist()])
+    assert results[0] == results[1]
+    assert max(row["bar_ts"] for row in results[0]) == now - NANO
