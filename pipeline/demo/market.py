@@ -95,11 +95,6 @@ class Player:
         """Rows appended so far."""
         return self._edge.rows
 
-    @property
-    def rejected(self) -> int:
-        """Rows that the edge and the source refused."""
-        return sum(self._log.rejected.values())
-
     def play(self, until_ns: int | None) -> Iterator[int]:
         """Append everything up to ``until_ns`` (all, if ``None``); yields the time reached."""
         while (batch := self._held or next(self._batches, None)) is not None:

@@ -69,7 +69,7 @@ class DemoRun:
     settings: Settings
     active_from: int
     events: int = 0
-    rejected: int = 0
+    dead_letters: int = 0
     restarts: int = 0
     backfilled: BackfillResult = field(default_factory=BackfillResult)
     comparisons: list[Comparison] = field(default_factory=list)
@@ -83,7 +83,7 @@ class DemoRun:
             "source": f"{self.market.name}, {self.options.minutes:g} minutes, seed {self.options.seed}",
             "events": f"{self.events:,}",
             "bars": f"{bars:,} over {self.options.partitions} partition(s)",
-            "dead letters": f"{self.rejected:,}",
+            "dead letters": f"{self.dead_letters:,}",
             "differing rows, stream/backfill": f"{self.differing} ({compared})",
             "workers killed and started again": f"{self.restarts}",
             "wall time": f"{sum(self.seconds.values()):.0f} s",
@@ -199,7 +199,18 @@ def _stream(run: DemoRun, steps: _Steps, out: Path) -> None:
         workers.start("signals", "decisions")
         _play(run, steps, player, workers, "stream, decide, fill", None)
         run.restarts = workers.restarts
-    run.events, run.rejected = player.rows, player.rejected
+    run.events = player.rows
+    run.dead_letters = _dead_letters(settings.lake)
+
+
+def _dead_letters(path: Path) -> int:
+    """Rows that the edge or a worker refused; a worker that was started again may have sent one twice."""
+    with open_lake(path) as lake:
+        found = lake.sql(
+            "SELECT coalesce(sum(rows), 0) FROM (SELECT DISTINCT ON (coalesce(origin, stage), source_topic, "
+            "source_partition, coalesce(source_offset, topic_offset), reason) rows FROM dead_letters)"
+        ).fetchall()
+    return int(found[0][0])
 
 
 def _play(run: DemoRun, steps: _Steps, player: Player, workers: Workers, name: str, until: int | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -91,9 +92,40 @@ def test_the_simulated_demo_with_two_workers_killed(tmp_path: Path) -> None:
     until = re.search(r'"until":\s*(\d+)', manifest)
     assert until is not None
     assert int(until[1]) <= trained + 2 * 10**9
+    check_commands(out, tmp_path / "models")
     again = run_demo(out, "--minutes", "-1")
     assert again.returncode == 4
     assert "Give --minutes a positive number" in again.stderr
+
+
+def check_commands(out: Path, models: Path) -> None:
+    """What the demo calls are commands, too; and they give the demo's own models again, to the bit."""
+    lake, portfolio = str(out / "lake"), str(out / "portfolio.json")
+    fitted = json.loads((out / "models" / "regimes" / "manifest.json").read_text())
+    until = ("--until", str(fitted["data"]["until"]))
+    paths = ("--lake", lake, "--models", str(models))
+    assert "balanced" not in command("regimes", "fit", *paths, *until)
+    assert "calm" in command("regimes", "show", "--models", str(models))
+    assert "qlike_har" in command("forecast", "fit", *paths, *until)
+    trained = command("hedge", "train", *paths, *until, "--portfolio", portfolio, "--batches", "4")
+    assert "policy_expected_shortfall_bps" in trained
+    for kind in ("regimes", "forecast", "policy"):
+        mine, theirs = (
+            json.loads((folder / kind / "manifest.json").read_text()) for folder in (models, out / "models")
+        )
+        assert mine["content_hash"] == theirs["content_hash"], kind
+    assert "rung deep_policy" in command("hedge", "explain", "--lake", lake)
+    assert command("report", str(out)).strip() == str(out / "report.html")
+    assert "fine" in command("doctor", "--lake", lake, "--bootstrap", "127.0.0.1:1")
+
+
+def command(*words: str) -> str:
+    line = [sys.executable, "-m", "pipeline.cli", *words]
+    done = subprocess.run(
+        line, capture_output=True, text=True, check=False, timeout=120, env=os.environ | {"COLUMNS": "200"}
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.mark.data
