@@ -17,7 +17,7 @@ import pyarrow as pa
 from features.catalog import SCHEMA, UNIVERSE_SCHEMA
 from features.errors import ConfigError
 from features.kernel import kernel
-from features.stage import Keyed, StageOutput
+from features.stage import Keyed, Reject, StageOutput
 from features.state import pack, unpack
 
 Array = np.ndarray[Any, Any]
@@ -79,19 +79,21 @@ class UniverseStage:
             self._last_bar[underlying] = row["bar_ts"]
             self._waiting[underlying].append(row)
         done: list[dict[str, Any]] = []
-        while (bar := self._next_bar()) is not None:
+        rejects: list[Reject] = []
+        while (bar := self._next_bar(rejects)) is not None:
             done.extend(self._close(bar))
-        return StageOutput([Keyed(u, _batch(rows)) for u in self._reference if (rows := _of(done, u))])
+        return StageOutput([Keyed(u, _batch(rows)) for u in self._reference if (rows := _of(done, u))], rejects)
 
-    def _next_bar(self) -> dict[str, dict[str, Any]] | None:
-        """The earliest bar that every underlying has; earlier rows of those that began sooner have no peers yet."""
+    def _next_bar(self, rejects: list[Reject]) -> dict[str, dict[str, Any]] | None:
+        """The earliest bar that every underlying has; rows of a bar that another one never had are rejected."""
         while all(self._waiting.values()):
             latest = max(rows[0]["bar_ts"] for rows in self._waiting.values())
             behind = [rows for rows in self._waiting.values() if rows[0]["bar_ts"] < latest]
             if not behind:
                 return {underlying: rows.popleft() for underlying, rows in self._waiting.items()}
             for rows in behind:
-                rows.popleft()
+                row = rows.popleft()
+                rejects.append(Reject("no_peer_bar", f"{row['underlying']} alone has bar {row['bar_ts']}"))
         ahead = max(len(rows) for rows in self._waiting.values())
         if ahead > MAX_WAITING_BARS:
             silent = [underlying for underlying, rows in self._waiting.items() if not rows]

@@ -149,7 +149,7 @@ class DecisionWorker:
             return None
         first = min(complete)
         for bar in [bar for bar in self._waiting if bar < first]:
-            del self._waiting[bar]
+            self._log.warning("torn bar let go", bar_ts=bar, have=sorted(self._waiting.pop(bar)))
         rows = self._waiting.pop(first)
         return [rows[underlying] for underlying in self._portfolio.underlyings]
 

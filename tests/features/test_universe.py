@@ -106,3 +106,16 @@ def test_an_empty_universe_is_refused() -> None:
 
 def test_schemas_only_add_columns() -> None:
     assert UNIVERSE_SCHEMA.names[: len(SCHEMA)] == SCHEMA.names
+
+
+def test_a_bar_that_only_one_underlying_has_is_counted() -> None:
+    stage = UniverseStage(REFERENCE)
+    late_start = [
+        row for row in ROWS["ETH"] if row.column("bar_ts")[0].as_py() > ROWS["ETH"][2].column("bar_ts")[0].as_py()
+    ]
+    rejects = [reject for batch in [*ROWS["BTC"], *late_start] for reject in stage.process(batch).rejects]
+    alone = {row["bar_ts"] for batch in ROWS["BTC"] for row in batch.to_pylist()}
+    both = {row["bar_ts"] for batch in late_start for row in batch.to_pylist()}
+    expected = len({bar for bar in alone - both if bar < max(both)})
+    assert len(rejects) == expected > 0
+    assert {reject.reason for reject in rejects} == {"no_peer_bar"}
