@@ -37,6 +37,7 @@ from pipeline.codec import KIND_HEADER, UndecodableError, decode_rows
 from pipeline.fit import POLICY_FOLDER
 from pipeline.kafka import (
     BrokerError,
+    commit,
     header,
     make_consumer,
     make_reader,
@@ -283,9 +284,9 @@ class DecisionWorker:
         self._store.save(TASK, Checkpoint(self._generation, offsets, state))
         self._generation += 1
         self._dirty = False
-        commits = [TopicPartition(topic, partition, at) for (topic, partition), at in self._signals_at.items()]
-        if commits:
-            consumer.commit(offsets=commits, asynchronous=False)
+        refused = commit(consumer, self._signals_at)
+        if refused:
+            self._log.warning("commit refused", error=refused)
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         for each in partitions:

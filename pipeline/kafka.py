@@ -179,6 +179,21 @@ def _passing_error(message: Message) -> bool:
     return True
 
 
+def commit(consumer: Consumer, offsets: Mapping[tuple[str, int], int]) -> str | None:
+    """Commit next offsets; returns why the broker refused, as it does during a rebalance.
+
+    Committed offsets show how far a group is. Where a worker goes on, its checkpoint or its tables say.
+    """
+    if not offsets:
+        return None
+    try:
+        positions = [TopicPartition(topic, partition, at) for (topic, partition), at in offsets.items()]
+        consumer.commit(offsets=positions, asynchronous=False)
+    except KafkaException as error:
+        return str(error.args[0].str())
+    return None
+
+
 def read_to_end(reader: Consumer, positions: Sequence[TopicPartition]) -> Iterator[Any]:
     """All messages from ``positions`` to the end that each partition has when we reach it.
 

@@ -20,7 +20,16 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 from features.events import EventBatch
 from pipeline import topics
 from pipeline.codec import KIND_HEADER, ROW_SCHEMAS, UndecodableError, decode_event, decode_rows
-from pipeline.kafka import CONNECT_TIMEOUT_S, end_offsets, header, make_consumer, require_broker, static_member, take
+from pipeline.kafka import (
+    CONNECT_TIMEOUT_S,
+    commit,
+    end_offsets,
+    header,
+    make_consumer,
+    require_broker,
+    static_member,
+    take,
+)
 from pipeline.lake import Lake, LakeError, positioned
 from pipeline.records import record_columns
 from pipeline.settings import Settings
@@ -133,11 +142,15 @@ class LakeWriter:
             self._lake.append(table, pa.concat_tables(pieces), offsets)
         self._waiting.clear()
         self._rows = 0
-        if self._next:
-            offsets_now = [TopicPartition(topic, partition, at) for (topic, partition), at in self._next.items()]
-            consumer.commit(offsets=offsets_now, asynchronous=False)
+        refused = commit(consumer, self._next)
+        if refused:
+            # The messages come again; each table drops those below the offset of its own last commit.
+            self._log.warning("commit refused", error=refused)
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        # Another writer may have had these partitions meanwhile: read the tables anew.
+        self._lake = Lake(self._settings.lake)
+        self._last.clear()
         committed = consumer.committed(partitions, timeout=CONNECT_TIMEOUT_S)
         ends = end_offsets(self._settings, sorted({each.topic for each in partitions}))
         for each in committed:

@@ -14,12 +14,12 @@ from typing import Any, Final
 
 import pyarrow as pa
 import structlog
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
 from features.stage import Reject, Stage
 from pipeline.checkpoint import Checkpoint, CheckpointStore
 from pipeline.codec import KIND_HEADER, MAX_ROWS, UndecodableError, encode
-from pipeline.kafka import header, make_consumer, partition_of, require_broker, static_member, take
+from pipeline.kafka import commit, header, make_consumer, partition_of, require_broker, static_member, take
 from pipeline.log import Outbox, send_dead_letter
 from pipeline.settings import Settings
 
@@ -173,12 +173,9 @@ class Worker:
             self._store.save(task.name, Checkpoint(task.generation, dict(task.offsets), task.stage.snapshot()))
             task.generation += 1
             task.dirty = False
-        offsets = [TopicPartition(t, p, o) for task in dirty for (t, p), o in task.offsets.items()]
-        try:
-            consumer.commit(offsets=offsets, asynchronous=False)
-        except KafkaException as error:
-            # The checkpoint holds the truth; the commit only shows the lag, and a rebalance may refuse it.
-            self._log.warning("commit refused", error=error.args[0].str())
+        refused = commit(consumer, {key: offset for task in dirty for key, offset in task.offsets.items()})
+        if refused:
+            self._log.warning("commit refused", error=refused)
 
     def _task_id(self, partition: int) -> int:
         return 0 if self._spec.whole else partition
