@@ -159,11 +159,11 @@ def _hedges(evaluation: Evaluation) -> Section | None:
     header = (
         "hedge",
         f"P&L, {portfolio.currency}",
-        "sd a minute",
-        "mean loss, worst 5 % of minutes",
-        "turnover",
-        "cost",
-        "of it re-hedging",
+        f"sd a minute, {portfolio.currency}",
+        f"mean loss, worst 5 % of minutes, {portfolio.currency}",
+        f"turnover, {portfolio.currency}",
+        f"cost, {portfolio.currency}",
+        f"of it re-hedging, {portfolio.currency}",
         "orders",
     )
     rows = [

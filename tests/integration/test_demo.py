@@ -104,7 +104,7 @@ def check_commands(out: Path, models: Path) -> None:
     fitted = json.loads((out / "models" / "regimes" / "manifest.json").read_text())
     until = ("--until", str(fitted["data"]["until"]))
     paths = ("--lake", lake, "--models", str(models))
-    assert "balanced" not in command("regimes", "fit", *paths, *until)
+    assert "log_likelihood_per_row" in command("regimes", "fit", *paths, *until)
     assert "calm" in command("regimes", "show", "--models", str(models))
     assert "qlike_har" in command("forecast", "fit", *paths, *until)
     trained = command("hedge", "train", *paths, *until, "--portfolio", portfolio, "--batches", "4")
