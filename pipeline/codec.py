@@ -8,6 +8,7 @@ from typing import Final
 import pyarrow as pa
 
 from features import catalog, signals
+from features.declared import own_activity
 from features.errors import BadInputError
 from features.events import SCHEMAS, EventBatch, Kind
 
@@ -19,6 +20,7 @@ ROW_SCHEMAS: Final[Mapping[str, pa.Schema]] = {
     "features": catalog.SCHEMA,
     "universe": catalog.UNIVERSE_SCHEMA,
     "signals": signals.SCHEMA,
+    "own.activity": own_activity.SCHEMA,
 }
 """Schemas of our own topics, by their ``kind`` header."""
 

@@ -14,7 +14,7 @@ from pipeline.codec import decode_event, decode_rows
 from pipeline.settings import Settings
 from pipeline.worker import StageSpec
 
-STAGE_NAMES: Final = ("features", "universe", "signals", "decisions", "lake")
+STAGE_NAMES: Final = ("features", "universe", "signals", "own", "decisions", "lake")
 """Every stage that is a worker; the last two have loops of their own."""
 
 
@@ -39,6 +39,19 @@ def signal_stage(settings: Settings) -> Stage[Any]:
     return SignalStage.load(settings.models)
 
 
+def _own_activity_spec(settings: Settings) -> StageSpec:
+    """Decision inputs to features of our own activity; reads portfolio and limits."""
+    from pipeline.own_activity import OwnActivityStage, decode_logged_input
+
+    return StageSpec(
+        "own",
+        topics.DECISION_INPUTS,
+        topics.OWN_ACTIVITY,
+        decode_logged_input,
+        lambda: OwnActivityStage.load(settings),
+    )
+
+
 def stage_spec(name: str, settings: Settings) -> StageSpec:
     """How the stage called ``name`` is run as a worker.
 
@@ -53,6 +66,7 @@ def stage_spec(name: str, settings: Settings) -> StageSpec:
             "universe", topics.FEATURES, topics.UNIVERSE, _rows, lambda: universe_stage(settings), whole=True
         ),
         "signals": lambda: StageSpec("signals", topics.UNIVERSE, topics.SIGNALS, _rows, lambda: signal_stage(settings)),
+        "own": lambda: _own_activity_spec(settings),
     }
     if name not in specs:
         raise ConfigError(f"There is no stage {name!r}.", f"Stages are {', '.join(STAGE_NAMES)}.")

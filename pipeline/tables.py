@@ -9,6 +9,7 @@ from typing import Final
 import pyarrow as pa
 
 from features import catalog, signals
+from features.declared import own_activity
 from features.events import SCHEMAS, Kind
 from pipeline import topics
 
@@ -165,6 +166,15 @@ TABLES: Final[Mapping[str, Table]] = {
             ("portfolio", "underlying"),
         ),
         Table("fills", topics.FILLS, "fill", FILL_COLUMNS, "bar_ts", "what the gateway filled", ("order_id",)),
+        Table(
+            "own_activity",
+            topics.OWN_ACTIVITY,
+            topics.OWN_ACTIVITY,
+            own_activity.SCHEMA,
+            "bar_ts",
+            "position, P&L in USD at the mid, execution cost and free limits, one row a portfolio, instrument and bar",
+            ("portfolio", "instrument"),
+        ),
         Table(
             "dead_letters",
             topics.DEAD_LETTER,

@@ -14,6 +14,7 @@ DECISION_INPUTS: Final = "decisions.inputs"
 DECISIONS: Final = "decisions"
 ORDERS: Final = "oms.orders"
 FILLS: Final = "oms.fills"
+OWN_ACTIVITY: Final = "own.activity"
 DEAD_LETTER: Final = "dead-letter"
 CHECKPOINTS: Final = "checkpoints"
 
@@ -47,6 +48,7 @@ TOPICS: Final[Mapping[str, TopicSpec]] = {
         TopicSpec(DECISIONS, key="portfolio"),
         TopicSpec(ORDERS, key="portfolio"),
         TopicSpec(FILLS, key="portfolio"),
+        TopicSpec(OWN_ACTIVITY, key="underlying", per_underlying=True),
         TopicSpec(DEAD_LETTER, key="topic"),
         TopicSpec(CHECKPOINTS, key="stage/partition/slot/key/part", compacted=True),
     )

@@ -1,4 +1,4 @@
-"""What we did ourselves, per portfolio, instrument and bar: position, P&L, cost of execution, room left in the limits."""
+"""What we did ourselves, per portfolio, instrument and bar: position, P&L, execution cost, room in the limits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CASH: Final = "USD (settlement currency of the instrument)"
 _MARKED: Final = f"{_CASH}, at the mid of the reference instrument"
 _ACCOUNT: Final = "features.average_cost.AverageCost"
 _ROW: Final = "features.own_activity.OwnActivity"
-_FREE: Final = "features.own_activity.limit_free"
+_FREE: Final = "features.risk_limits.limit_free"
 _NO_LIMIT: Final = "no limit is set (or an infinite one), or a limit of 0 is exceeded"
 
 POSITION_FEATURES: Final[tuple[Feature, ...]] = (
@@ -153,8 +153,7 @@ LIMIT_FEATURES: Final[tuple[Feature, ...]] = (
     ),
     _free(
         "loss",
-        "1 - max(0, -P) / max_loss_usd, P the portfolio's total_pnl plus its options' change in value since their first "
-        "mark",
+        "1 - max(0, -P) / max_loss_usd, P total_pnl of all instruments plus the options' change since their first mark",
         "P is: a settlement_price or atm_iv_30d of the portfolio is null, or the options were never marked",
         "fill",
         "signal",

@@ -23,7 +23,7 @@ def group() -> None:
     "[bold]hedgeflow stream run lake --lake ./lake[/bold]"
 )
 def run(
-    stage: Annotated[str, typer.Argument(help="features | universe | signals | decisions | lake")],
+    stage: Annotated[str, typer.Argument(help="features | universe | signals | own | decisions | lake")],
     bootstrap: Bootstrap = None,
     lake: LakePath = None,
     models: Models = None,
