@@ -1,16 +1,16 @@
 """Features across underlyings: an underlying's reference instrument seen beside those of the others, its peers.
 
 Notation: n bars fill the window, oldest first; r_i is the underlying's own log_return and p_i the peers' mean one;
-v_i and w_i are the same of the change of atm_iv_30d from the bar before; x and y carry a bar over their mean in the
-window. Of two underlyings, each is the other's only peer; a single one has none, and everything here is null. A mean
-over peers is null when one of them is: which peers happen to be known must not move it.
+v_i and w_i are the changes, from the bar before, of the own atm_iv_30d and of the peers' mean one; a letter without
+index is the mean over the window. Of two underlyings, each is the other's only peer; a single one has none, and
+everything here is null. A mean over peers is null when one of them is: which peers happen to be known must not move it.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from features.feature import MINUTE, SECOND, Feature, window_name
+from features.feature import MINUTE, Feature, window_name
 
 RETURN: Final = "log_return"
 VARIANCE: Final = f"realized_variance_{window_name(MINUTE)}"
@@ -41,7 +41,7 @@ _CORRELATION: Final = "sum (x_i - x)(y_i - y) / sqrt(sum (x_i - x)^2 sum (y_i - 
 _BETA: Final = "sum (x_i - x)(y_i - y) / sum (x_i - x)^2"
 _EPPS: Final = "Epps 1979, Comovements in stock prices in the very short run"
 _MARKET_MODEL: Final = "Campbell, Lo and MacKinlay 1997, The Econometrics of Financial Markets, sec. 4.3.2"
-_DISPERSION: Final = "Christie and Huang 1995, Following the pied piper, eq. 1"
+_DISPERSION: Final = "Christie and Huang 1995, Following the pied piper: the cross-sectional standard deviation"
 
 
 def _peer(column: str, unit: str, name: str, window_ns: int) -> Feature:
@@ -77,7 +77,7 @@ def _returns_over(window_ns: int) -> tuple[Feature, ...]:
 
 
 FEATURES: Final[tuple[Feature, ...]] = (
-    _peer(RETURN, "1", "peer_return", SECOND),
+    _peer(RETURN, "1", "peer_return", 0),
     _peer(VARIANCE, "1", f"peer_{VARIANCE}", MINUTE),
     _peer(ATM, "1 / sqrt(year)", f"peer_{ATM}", 0),
     *(feature for window_ns in RETURN_NS for feature in _returns_over(window_ns)),
@@ -103,26 +103,27 @@ FEATURES: Final[tuple[Feature, ...]] = (
     Feature(
         f"lead_lag_{window_name(LEAD_LAG_NS)}",
         "1",
-        f"sum_{{l=1..{LAGS}}} sum_{{i=l+1..n}} [(p_{{i-l}} - p)(r_i - r) - (r_{{i-l}} - r)(p_i - p)] / sqrt(sum (p_i - p)^2 "
-        "sum (r_i - r)^2): the sample cross-correlations with the peers ahead less those with the peers behind; "
-        "positive when the peers lead",
+        f"sum_{{l=1..{LAGS}}} sum_{{i=l+1..n}} [(p_{{i-l}} - p)(r_i - r) - (r_{{i-l}} - r)(p_i - p)] / "
+        "sqrt(sum (p_i - p)^2 sum (r_i - r)^2): the sample cross-correlations with the peers ahead less those with the "
+        "peers behind; positive when the peers lead",
         f"{ANY_RETURN}; or either side does not vary; or the window has no more than {LAGS} bars",
         (RETURN,),
         f"{_KERNELS}.lead_lag",
-        "Huth and Abergel 2014, High frequency lead/lag relationships, sec. 2.2: their two sums, but of correlations as "
-        "they are and as a difference, since the ratio of squares is noise where nobody leads; the cross-correlations "
-        "as in Box, Jenkins and Reinsel 2008, Time Series Analysis, eq. 12.1.10",
+        "Huth and Abergel 2014, High frequency lead/lag relationships: their lead/lag ratio with the squares left out "
+        "and a difference for the ratio, which is noise where nobody leads; the sample cross-correlation as in Box, "
+        "Jenkins and Reinsel 2008, Time Series Analysis, sec. 12.1",
         LEAD_LAG_NS,
     ),
     Feature(
         f"volatility_spillover_{window_name(SPILLOVER_NS)}",
         "1",
-        "sum_{i=2..n} (x_{i-1} - x)(y_i - y) / sqrt(sum (x_i - x)^2 sum (y_i - y)^2), x = mean of the peers' log_return^2 "
-        "and y = r^2: from the peers' variance to the own one of the next bar",
+        "sum_{i=2..n} (x_{i-1} - x)(y_i - y) / sqrt(sum (x_i - x)^2 sum (y_i - y)^2), x = mean of the peers' "
+        "log_return^2 and y = r^2: from the peers' variance to the own one of the next bar",
         f"{ANY_RETURN}; or either side's squares do not vary",
         (RETURN,),
         f"{_KERNELS}.cross_correlation",
-        "Cheung and Ng 1996, A causality-in-variance test, sec. 2, at lag 1 and of returns as they are",
+        "Cheung and Ng 1996, A causality-in-variance test: their sample cross-correlation of squares at lag 1, of "
+        "returns not standardised by a model",
         SPILLOVER_NS,
     ),
     Feature(
@@ -133,7 +134,6 @@ FEATURES: Final[tuple[Feature, ...]] = (
         (RETURN,),
         f"{_KERNELS}.dispersion",
         _DISPERSION,
-        SECOND,
     ),
     Feature(
         "spread_dispersion",
