@@ -1,0 +1,194 @@
+"""One column of alternative features: what it takes of an item, and its value at a bar's end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
+
+from features.alternative.decay import DecayedMean, DecayedRate
+from features.alternative.item import Item
+from features.alternative.observations import Observations
+from features.declared import alternative as declared
+from features.declared.alternative import AlternativeFeature
+from features.errors import ConfigError
+from features.feature import SECOND, Feature
+
+
+class Column(Protocol):
+    """The state of one feature of one underlying."""
+
+    moves: bool
+    """Its value also changes between items."""
+
+    def take(self, item: Item, at_ns: int) -> None:
+        """An item takes effect at ``at_ns``, which does not decrease."""
+        ...
+
+    def value(self, end_ns: int) -> float:
+        """At a bar's end; NaN unknown. Reading changes nothing."""
+        ...
+
+    def snapshot(self) -> list[Any]:
+        """The state, exactly."""
+        ...
+
+    def restore(self, state: list[Any]) -> None:
+        """Continue where ``snapshot`` was taken."""
+        ...
+
+
+class _MeanPolarity:
+    moves = False
+
+    def __init__(self, feature: AlternativeFeature) -> None:
+        self._mean = DecayedMean(feature.window_ns)
+
+    def take(self, item: Item, at_ns: int) -> None:
+        if not math.isnan(item.polarity):
+            self._mean.add(item.polarity, at_ns)
+
+    def value(self, end_ns: int) -> float:
+        return self._mean.mean
+
+    def snapshot(self) -> list[Any]:
+        return self._mean.snapshot()
+
+    def restore(self, state: list[Any]) -> None:
+        self._mean.restore(state)
+
+
+class _Momentum:
+    moves = False
+
+    def __init__(self, feature: AlternativeFeature) -> None:
+        self._fast, self._slow = DecayedMean(feature.fast_ns), DecayedMean(feature.window_ns)
+
+    def take(self, item: Item, at_ns: int) -> None:
+        if not math.isnan(item.polarity):
+            self._fast.add(item.polarity, at_ns)
+            self._slow.add(item.polarity, at_ns)
+
+    def value(self, end_ns: int) -> float:
+        return self._fast.mean - self._slow.mean
+
+    def snapshot(self) -> list[Any]:
+        return [self._fast.snapshot(), self._slow.snapshot()]
+
+    def restore(self, state: list[Any]) -> None:
+        self._fast.restore(state[0])
+        self._slow.restore(state[1])
+
+
+class _TopicShare:
+    moves = False
+
+    def __init__(self, feature: AlternativeFeature) -> None:
+        self._topic = feature.topic
+        self._mean = DecayedMean(feature.window_ns)
+
+    def take(self, item: Item, at_ns: int) -> None:
+        if self._topic < len(item.topics):
+            self._mean.add(item.topics[self._topic], at_ns)
+
+    def value(self, end_ns: int) -> float:
+        return self._mean.mean
+
+    def snapshot(self) -> list[Any]:
+        return self._mean.snapshot()
+
+    def restore(self, state: list[Any]) -> None:
+        self._mean.restore(state)
+
+
+class _Intensity:
+    moves = True
+
+    def __init__(self, feature: AlternativeFeature) -> None:
+        self._rate = DecayedRate(feature.window_ns)
+
+    def take(self, item: Item, at_ns: int) -> None:
+        if item.is_news:
+            self._rate.add(at_ns)
+
+    def value(self, end_ns: int) -> float:
+        return self._rate.per_hour(end_ns)
+
+    def snapshot(self) -> list[Any]:
+        return self._rate.snapshot()
+
+    def restore(self, state: list[Any]) -> None:
+        self._rate.restore(state)
+
+
+class _Age:
+    moves = True
+
+    def __init__(self, feature: AlternativeFeature) -> None:
+        self._news_only = feature.implementation == declared.NEWS_AGE
+        self._newest: int | None = None
+
+    def take(self, item: Item, at_ns: int) -> None:
+        if item.is_news or not self._news_only:
+            self._newest = item.ts_event if self._newest is None else max(self._newest, item.ts_event)
+
+    def value(self, end_ns: int) -> float:
+        return math.nan if self._newest is None else (end_ns - self._newest) / SECOND
+
+    def snapshot(self) -> list[Any]:
+        return [self._newest]
+
+    def restore(self, state: list[Any]) -> None:
+        (self._newest,) = state
+
+
+class _Number:
+    moves = False
+
+    def __init__(self, feature: AlternativeFeature) -> None:
+        self._item, self._source = feature.item, feature.source
+        self._observations = Observations(_BEFORE.get(feature.implementation, feature.observations))
+        self._read: str = feature.implementation.rpartition(".")[2]
+
+    def take(self, item: Item, at_ns: int) -> None:
+        if item.name == self._item and not math.isnan(item.number) and self._source in ("", item.source):
+            self._observations.add(item.number, item.ts_event)
+
+    def value(self, end_ns: int) -> float:
+        value: float = getattr(self._observations, self._read)
+        return value
+
+    def snapshot(self) -> list[Any]:
+        return self._observations.snapshot()
+
+    def restore(self, state: list[Any]) -> None:
+        self._observations.restore(state)
+
+
+_BEFORE: Final = {declared.LEVEL: 0, declared.CHANGE: 1}
+
+_COLUMNS: Final[Mapping[str, Callable[[AlternativeFeature], Column]]] = {
+    declared.SENTIMENT: _MeanPolarity,
+    declared.MOMENTUM: _Momentum,
+    declared.INTENSITY: _Intensity,
+    declared.TOPIC_SHARE: _TopicShare,
+    declared.NEWS_AGE: _Age,
+    declared.AGE: _Age,
+    declared.LEVEL: _Number,
+    declared.CHANGE: _Number,
+    declared.ZSCORE: _Number,
+}
+
+
+def column_of(feature: Feature) -> Column:
+    """A fresh column.
+
+    Raises:
+        ConfigError: the feature is none of alternative data.
+    """
+    if not isinstance(feature, AlternativeFeature) or feature.implementation not in _COLUMNS:
+        raise ConfigError(
+            f"Feature {feature.name!r} is not made of alternative rows.",
+            "Declare it with a function of features/declared/alternative.py, e.g. zscore(name).",
+        )
+    return _COLUMNS[feature.implementation](feature)
