@@ -6,166 +6,282 @@ underlyings are configured, not discovered: otherwise the first bars would depen
 
 from __future__ import annotations
 
-import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
 from features.catalog import SCHEMA, UNIVERSE_SCHEMA
-from features.errors import ConfigError
-from features.kernel import kernel
+from features.cross_asset import History, close_bars, empty_history, windows_in_bars
+from features.declared import cross_asset as declared
+from features.errors import BadInputError, ConfigError
+from features.events import NANO
 from features.stage import Keyed, Reject, StageOutput
 from features.state import pack, unpack
 
 Array = np.ndarray[Any, Any]
 
-CORRELATION_BARS: Final = 60
-
 MAX_WAITING_BARS: Final = 100_000
 """Bars an underlying may run ahead of the slowest one before the stage stops and says which one is silent."""
 
+LOOSE_PARTS: Final = 64
+"""Batches that wait before they are copied into one: a batch of one row costs more memory than its row."""
+
 STATE_KEY: Final = "universe"
-
-
-@kernel
-def correlation(x: Array, y: Array, first: int) -> float:
-    """Pearson correlation of two rings of equal length, read from position ``first`` round; NaN if undefined."""
-    n = len(x)
-    mean_x, mean_y = 0.0, 0.0
-    for i in range(n):
-        mean_x += x[(first + i) % n]
-        mean_y += y[(first + i) % n]
-    mean_x /= n
-    mean_y /= n
-    xx, yy, xy = 0.0, 0.0, 0.0
-    for i in range(n):
-        dx, dy = x[(first + i) % n] - mean_x, y[(first + i) % n] - mean_y
-        xx += dx * dx
-        yy += dy * dy
-        xy += dx * dy
-    if not (xx > 0.0 and yy > 0.0):
-        return math.nan
-    return xy / math.sqrt(xx * yy)
 
 
 class UniverseStage:
     """Join the bars of all underlyings and add what one underlying's peers say.
 
+    A reference instrument that lists late keeps every earlier bar from leaving: the peers' rows wait, and when its
+    first row comes those before it are rejected as ``no_peer_bar``. One that expires, while its underlying goes on,
+    keeps sending rows of nulls, which make the features of its peers null; one whose rows end altogether holds all
+    others back until ``MAX_WAITING_BARS`` of them wait, and then the stage stops and names it. Leaving it out silently
+    would change what "the peers" are in the middle of every window; ``reference`` is the place to say so.
+
     Args:
         reference: underlying -> the instrument that stands for it (its perpetual, as a rule).
+        interval_ns: length of a bar; divides the windows of the cross-asset features.
+        schema: of the feature rows; has the columns ``features.declared.cross_asset.INPUTS``.
+        universe_schema: ``schema``, then cross-asset columns.
+
+    Raises:
+        ConfigError: no underlying, an interval that does not divide the windows, or schemas that lack a column.
     """
 
     name = "universe"
 
-    def __init__(self, reference: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        reference: Mapping[str, str],
+        interval_ns: int = NANO,
+        *,
+        schema: pa.Schema = SCHEMA,
+        universe_schema: pa.Schema = UNIVERSE_SCHEMA,
+    ) -> None:
         if not reference:
             raise ConfigError("The universe has no underlying.", "Set `reference`, e.g. BTC = 'binance-usdm:BTCUSDT'.")
         self._reference = dict(sorted(reference.items()))
-        self._waiting: dict[str, deque[dict[str, Any]]] = {underlying: deque() for underlying in self._reference}
+        self._interval_ns = interval_ns
+        self._schema = schema
+        self._universe_schema = universe_schema
+        self._columns = _cross_asset_columns(schema, universe_schema)
+        self._windows, size = windows_in_bars(interval_ns)
+        self._waiting = {underlying: _Waiting() for underlying in self._reference}
         self._last_bar = dict.fromkeys(self._reference, -1)
-        self._own = {underlying: np.full(CORRELATION_BARS, np.nan) for underlying in self._reference}
-        self._peers = {underlying: np.full(CORRELATION_BARS, np.nan) for underlying in self._reference}
-        self._bars = 0
+        self._closed = -1
+        self._history = empty_history(len(self._reference), size)
 
     def process(self, batch: pa.RecordBatch) -> StageOutput:
-        """Take feature rows; rows not beyond their underlying's last bar are duplicates and dropped."""
-        for row in batch.to_pylist():
-            underlying = row["underlying"]
-            if row["instrument"] != self._reference.get(underlying) or row["bar_ts"] <= self._last_bar[underlying]:
-                continue
-            self._last_bar[underlying] = row["bar_ts"]
-            self._waiting[underlying].append(row)
-        done: list[dict[str, Any]] = []
-        rejects: list[Reject] = []
-        while (bar := self._next_bar(rejects)) is not None:
-            done.extend(self._close(bar))
-        return StageOutput([Keyed(u, _batch(rows)) for u in self._reference if (rows := _of(done, u))], rejects)
+        """Take feature rows.
 
-    def _next_bar(self, rejects: list[Reject]) -> dict[str, dict[str, Any]] | None:
-        """The earliest bar that every underlying has; rows of a bar that another one never had are rejected."""
-        while all(self._waiting.values()):
-            latest = max(rows[0]["bar_ts"] for rows in self._waiting.values())
-            behind = [rows for rows in self._waiting.values() if rows[0]["bar_ts"] < latest]
+        Rows of other instruments are left aside; rows not beyond their underlying's last bar are duplicates and
+        dropped. A bar that does not end on a multiple of the interval is rejected (``bar_off_grid``), and so is one
+        that another underlying skipped (``no_peer_bar``).
+
+        Raises:
+            BadInputError: the batch has another schema.
+            ConfigError: an underlying is silent while another runs ``MAX_WAITING_BARS`` ahead.
+        """
+        if not batch.schema.equals(self._schema):
+            raise BadInputError(
+                f"These are no feature rows of this catalogue: {batch.schema.names}.", "Run the stages together."
+            )
+        rejects: list[Reject] = []
+        self._accept(batch, rejects)
+        bars, taken, gone = self._match(rejects)
+        rows = [
+            waiting.take(gone[u], taken[u]) if gone[u] else None for u, waiting in enumerate(self._waiting.values())
+        ]
+        self._require_all()
+        return StageOutput(self._close(bars, [each for each in rows if each is not None]) if bars else [], rejects)
+
+    def _accept(self, batch: pa.RecordBatch, rejects: list[Reject]) -> None:
+        """Put the rows of reference instruments that are new where they wait."""
+        chosen: dict[str, tuple[list[int], list[int]]] = {}
+        columns = (batch.column(name).to_pylist() for name in ("underlying", "instrument", "bar_ts"))
+        for i, (underlying, instrument, bar_ts) in enumerate(zip(*columns, strict=True)):
+            if instrument != self._reference.get(underlying) or bar_ts <= self._last_bar[underlying]:
+                continue
+            if bar_ts % self._interval_ns:
+                rejects.append(
+                    Reject("bar_off_grid", f"{underlying} at {bar_ts}, no multiple of {self._interval_ns} ns")
+                )
+                continue
+            self._last_bar[underlying] = bar_ts
+            at, ends = chosen.setdefault(underlying, ([], []))
+            at.append(i)
+            ends.append(bar_ts)
+        for underlying, (at, ends) in chosen.items():
+            self._waiting[underlying].append(_pick(batch, at), ends)
+
+    def _match(self, rejects: list[Reject]) -> tuple[list[int], list[list[int]], list[int]]:
+        """Bars that every underlying has, earliest first; which of its waiting rows they are; how many rows are done.
+
+        Rows of a bar that another underlying never had are rejected.
+        """
+        waiting = [(underlying, each.ends) for underlying, each in self._waiting.items()]
+        bars: list[int] = []
+        taken: list[list[int]] = [[] for _ in waiting]
+        gone = [0] * len(waiting)
+        while all(ends for _, ends in waiting):
+            latest = max(ends[0] for _, ends in waiting)
+            behind = [u for u, (_, ends) in enumerate(waiting) if ends[0] < latest]
             if not behind:
-                return {underlying: rows.popleft() for underlying, rows in self._waiting.items()}
-            for rows in behind:
-                row = rows.popleft()
-                rejects.append(Reject("no_peer_bar", f"{row['underlying']} alone has bar {row['bar_ts']}"))
-        ahead = max(len(rows) for rows in self._waiting.values())
+                bars.append(latest)
+            for u in behind or range(len(waiting)):
+                underlying, ends = waiting[u]
+                if behind:
+                    rejects.append(Reject("no_peer_bar", f"not every underlying has the bar {ends[0]} of {underlying}"))
+                else:
+                    taken[u].append(gone[u])
+                ends.popleft()
+                gone[u] += 1
+        return bars, taken, gone
+
+    def _require_all(self) -> None:
+        ahead = max(len(each.ends) for each in self._waiting.values())
         if ahead > MAX_WAITING_BARS:
-            silent = [underlying for underlying, rows in self._waiting.items() if not rows]
+            silent = [underlying for underlying, each in self._waiting.items() if not each.ends]
             raise ConfigError(
                 f"{', '.join(silent)} sent no bar while another underlying sent {ahead}.",
                 "Check its source, or take it out of `reference`.",
             )
-        return None
 
-    def _close(self, bar: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-        known = max(row["ts_known"] for row in bar.values())
-        at = self._bars % CORRELATION_BARS
-        self._bars += 1
-        rows: list[dict[str, Any]] = []
-        for underlying, row in bar.items():
-            others = [bar[other] for other in bar if other != underlying]
-            peer_return = _mean([other["log_return"] for other in others])
-            own, peers = self._own[underlying], self._peers[underlying]
-            own[at] = math.nan if row["log_return"] is None else row["log_return"]
-            peers[at] = math.nan if peer_return is None else peer_return
-            value = correlation(own, peers, (at + 1) % CORRELATION_BARS)
-            cross = {
-                "peer_return": peer_return,
-                "peer_realized_variance_1m": _mean([other["realized_variance_1m"] for other in others]),
-                "correlation_1m": None if math.isnan(value) else value,
-            }
-            rows.append({**row, "ts_known": known, **cross})
-        return rows
+    def _close(self, bars: list[int], rows: list[pa.RecordBatch]) -> list[Keyed]:
+        """The rows of the bars, U batches in the order of the underlyings, with what their peers say."""
+        ends = np.array(bars, dtype=np.int64)
+        steps = np.diff(ends, prepend=self._closed if self._closed >= 0 else bars[0] - self._interval_ns)
+        size = self._history.ring_UST.shape[2] // 2
+        self._closed = bars[-1]
+        input_BUC = np.stack([_inputs(each) for each in rows], axis=1)
+        # A gap longer than the history empties it, however long it is.
+        missing_B = np.minimum(steps // self._interval_ns - 1, size + 1)
+        out_BUF = close_bars(self._history, self._windows, missing_B, input_BUC)
+        known = pa.array(np.max([each.column("ts_known").to_numpy() for each in rows], axis=0))
+        at = self._universe_schema.get_field_index("ts_known")
+        cross = _arrays(out_BUF.transpose(2, 1, 0)[self._columns].reshape(len(self._columns), -1))
+        keyed: list[Keyed] = []
+        for u, (underlying, each) in enumerate(zip(self._reference, rows, strict=True)):
+            columns = [*each.columns, *(column.slice(u * len(bars), len(bars)) for column in cross)]
+            columns[at] = known
+            keyed.append(Keyed(underlying, pa.RecordBatch.from_arrays(columns, schema=self._universe_schema)))
+        return keyed
 
     def snapshot(self) -> Mapping[str, bytes]:
         """One key: the stage sees all underlyings."""
-        waiting = {
-            underlying: _batch(list(rows), SCHEMA).serialize().to_pybytes()
-            for underlying, rows in self._waiting.items()
+        state = {
+            "reference": self._reference,
+            "interval_ns": self._interval_ns,
+            "waiting": _stream([part for each in self._waiting.values() for part in each.parts], self._schema),
+            "last_bar": self._last_bar,
+            "closed": self._closed,
+            **self._history._asdict(),
         }
-        arrays = {f"own.{u}": a for u, a in self._own.items()} | {f"peers.{u}": a for u, a in self._peers.items()}
-        return {STATE_KEY: pack({"waiting": waiting, "last_bar": self._last_bar, "bars": self._bars, **arrays})}
+        return {STATE_KEY: pack(state)}
 
     def restore(self, state: Mapping[str, bytes]) -> None:
         """Replace all state.
 
         Raises:
-            ConfigError: the state belongs to other underlyings.
+            ConfigError: the state belongs to other underlyings or instruments, another interval, catalogue or version.
         """
         saved = unpack(state[STATE_KEY])
-        if saved["last_bar"].keys() != self._reference.keys():
-            raise ConfigError(
-                f"The checkpoint is for {sorted(saved['last_bar'])}, the configuration names {list(self._reference)}.",
-                "Run under another `application` name, or restore the configuration.",
-            )
-        self._last_bar = dict(saved["last_bar"])
-        self._bars = int(saved["bars"])
-        for underlying in self._reference:
-            rows = pa.ipc.read_record_batch(pa.py_buffer(saved["waiting"][underlying]), SCHEMA)
-            self._waiting[underlying] = deque(rows.to_pylist())
-            self._own[underlying] = saved[f"own.{underlying}"]
-            self._peers[underlying] = saved[f"peers.{underlying}"]
+        for setting, now in (("reference", self._reference), ("interval_ns", self._interval_ns)):
+            if saved.get(setting) != now:
+                raise _other_checkpoint(f"{setting} {saved.get(setting)}", str(now))
+        with pa.ipc.open_stream(saved["waiting"]) as reader:
+            schema, waiting = reader.schema, reader.read_all().combine_chunks().to_batches()
+        history = History(*(saved[name] for name in History._fields))
+        if not schema.equals(self._schema) or history.ring_UST.shape != self._history.ring_UST.shape:
+            raise _other_checkpoint("another catalogue", "this one")
+        self._waiting = {underlying: _Waiting() for underlying in self._reference}
+        self._last_bar = dict.fromkeys(self._reference, -1)
+        for batch in waiting:
+            self._accept(batch, [])
+        self._last_bar, self._closed, self._history = dict(saved["last_bar"]), int(saved["closed"]), history
 
 
-def _mean(values: list[float | None]) -> float | None:
-    """Mean in the order of the underlyings' names; unknown when any value is, or when there is none."""
-    total = 0.0
-    for value in values:
-        if value is None:
-            return None
-        total += value
-    return total / len(values) if values else None
+class _Waiting:
+    """Rows of one underlying that wait for its peers': as they came, with the ends of their bars beside them."""
+
+    __slots__ = ("_loose", "ends", "parts")
+
+    def __init__(self) -> None:
+        self.ends: deque[int] = deque()
+        self.parts: deque[pa.RecordBatch] = deque()
+        self._loose = 0
+
+    def append(self, rows: pa.RecordBatch, ends: Sequence[int]) -> None:
+        self.ends.extend(ends)
+        self.parts.append(rows)
+        self._loose += 1
+        if self._loose == LOOSE_PARTS:
+            self._loose = 0
+            self.parts.append(_one([self.parts.pop() for _ in range(LOOSE_PARTS)][::-1]))
+
+    def take(self, count: int, keep: list[int]) -> pa.RecordBatch:
+        """Remove the first ``count`` rows and return those at the places ``keep``."""
+        found: list[pa.RecordBatch] = []
+        while count_left := count - sum(part.num_rows for part in found):
+            part = self.parts.popleft()
+            found.append(part.slice(0, count_left))
+            if part.num_rows > count_left:
+                self.parts.appendleft(part.slice(count_left))
+        self._loose = min(self._loose, len(self.parts))
+        return _pick(_one(found), keep)
 
 
-def _of(rows: list[dict[str, Any]], underlying: str) -> list[dict[str, Any]]:
-    return [row for row in rows if row["underlying"] == underlying]
+def _cross_asset_columns(schema: pa.Schema, universe_schema: pa.Schema) -> list[int]:
+    """Which of the features the universe rows carry, behind the columns of the feature rows."""
+    features = [feature.name for feature in declared.FEATURES]
+    lacking = [name for name in (*declared.INPUTS, "ts_known") if name not in schema.names]
+    added = universe_schema.names[len(schema) :]
+    unknown = [name for name in added if name not in features]
+    if lacking or unknown or universe_schema.names[: len(schema)] != schema.names:
+        raise ConfigError(
+            f"Cross-asset features need {lacking or 'all columns of the feature rows'}; unknown among them: {unknown}.",
+            "Keep these columns in the catalogue, and append names of features/declared/cross_asset.py only.",
+        )
+    return [features.index(name) for name in added]
 
 
-def _batch(rows: list[dict[str, Any]], schema: Any = UNIVERSE_SCHEMA) -> pa.RecordBatch:
-    return pa.RecordBatch.from_pylist(rows, schema=schema)
+def _inputs(rows: pa.RecordBatch) -> Array:
+    """``input_BC`` of an underlying's rows; null becomes NaN."""
+    return np.stack([rows.column(name).to_numpy(zero_copy_only=False) for name in declared.INPUTS], axis=1)
+
+
+def _arrays(out_FN: Array) -> list[pa.Array]:
+    """A column a row; what is not finite is null."""
+    unknown_FN = ~np.isfinite(out_FN)
+    return [pa.array(value_N, mask=unknown_N) for value_N, unknown_N in zip(out_FN, unknown_FN, strict=True)]
+
+
+def _pick(rows: pa.RecordBatch, at: list[int]) -> pa.RecordBatch:
+    """Rows at ascending places; no copy where they are neighbours."""
+    if len(at) == rows.num_rows:
+        return rows
+    if at and at[-1] - at[0] + 1 == len(at):
+        return rows.slice(at[0], len(at))
+    return rows.take(pa.array(at, pa.int64()))
+
+
+def _one(parts: list[pa.RecordBatch]) -> pa.RecordBatch:
+    return parts[0] if len(parts) == 1 else pa.concat_batches(parts)
+
+
+def _stream(parts: list[pa.RecordBatch], schema: pa.Schema) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, schema) as writer:
+        for part in parts:
+            writer.write_batch(part)
+    return bytes(sink.getvalue().to_pybytes())
+
+
+def _other_checkpoint(saved: str, now: str) -> ConfigError:
+    return ConfigError(
+        f"The checkpoint is for {saved}, the configuration names {now}.",
+        "Run under another `application` name, or restore the configuration.",
+    )
