@@ -2,179 +2,231 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
 from features import bar_kernels as k
-from features.book import Books, empty_books, grow
-from features.catalog import FEATURES, INTEGER, SCHEMA, catalogue_hash
+from features import bar_state
+from features.alternative.state import AlternativeState
+from features.alternative.text import TextModel
+from features.bar_state import Bars, empty_bars, with_instruments
+from features.book_state import Books, empty_books, select, used_part
+from features.catalog import STANDARD, Catalogue
+from features.declared.derivative import INTEREST_NS
+from features.declared.windowed import is_windowed
 from features.errors import ConfigError
 from features.events import NANO, EventBatch, Kind
+from features.feature_rows import Room, feature_rows, room_for
+from features.option_quotes import OptionQuotes, quote_rows
 from features.stage import Reject
 from features.state import pack, unpack
-from features.surface.chain import chain_features
+from features.user_state import UserStates
+from features.windowed import plan_of
 
 Array = np.ndarray[Any, Any]
-
-FLOAT_NAMES: Final = tuple(feature.name for feature in FEATURES if feature.dtype != INTEGER)
 
 MAX_BARS_AT_ONCE: Final = 200_000
 """Bars that a row may close at once, more than two days of seconds: beyond it the row's clock is wrong."""
 
+_CARRY: Final = {"perpetual": bar_state.PERPETUAL, "future": bar_state.FUTURE}
+
 
 class UnderlyingEngine:
-    """Books, bars and option chain of one underlying.
+    """Books, bars, option chain and alternative data of one underlying.
 
     Args:
         underlying: its name, the key of its rows in the log.
         interval_ns: length of a bar; divides ten seconds, so that every window is a whole number of bars.
+        catalogue: the features to compute.
+        text: reads the headlines; None: only scores that come with the feed count.
+        drop_crossing: let a newer level remove the stale ones that it crosses (:mod:`features.book_state`).
     """
 
-    def __init__(self, underlying: str, interval_ns: int = NANO) -> None:
+    def __init__(
+        self,
+        underlying: str,
+        interval_ns: int = NANO,
+        catalogue: Catalogue = STANDARD,
+        text: TextModel | None = None,
+        drop_crossing: bool = False,
+    ) -> None:
         if interval_ns < NANO or (10 * NANO) % interval_ns:
             raise ConfigError(
                 f"A bar of {interval_ns} ns does not divide ten seconds.", "Use 1, 2, 5 or 10 seconds: `interval_ns`."
             )
         self.underlying = underlying
-        self._instruments: list[str] = []
+        self._catalogue = catalogue
+        self._version = catalogue.hash if text is None else f"{catalogue.hash}+{text.version}"
+        self._drop_crossing = drop_crossing
+        windowed = [feature for feature in catalogue.market if is_windowed(feature)]
+        self._plan = plan_of(windowed, interval_ns)
+        self._names = (*k.COLUMNS, *(feature.name for feature in windowed))
+        longest = max([INTEREST_NS, *(feature.window_ns for feature in windowed)])
+        self._bars: Bars = empty_bars(0, interval_ns, longest // interval_ns + 1)
         self._books: Books = empty_books(0)
-        self._bars: k.Bars = k.empty_bars(0, interval_ns)
-        self._chain = _Chain()
-        self._version = catalogue_hash()
+        self._instruments: list[str] = []
+        self._quotes = OptionQuotes()
+        self._alternative = AlternativeState(text, catalogue.alternative)
+        self._user = UserStates(catalogue.user)
 
-    def process(self, batch: EventBatch) -> tuple[pa.RecordBatch | None, list[Reject]]:
+    def process(self, batch: EventBatch) -> tuple[list[pa.RecordBatch], list[Reject]]:
         """Take the next rows; return the feature rows of the bars that they close, and what could not be used.
 
-        Rows of an instrument that no ``instrument`` event has introduced are rejected; they still move the clock.
+        Rows of an instrument that no ``instrument`` event has introduced are rejected (``unknown_instrument``); they
+        still move the clock. A row whose time would close more than ``MAX_BARS_AT_ONCE`` bars is rejected whole
+        (``clock_step``). Duplicates, late rows and impossible values: see the kernels of :mod:`features.bar_kernels`.
         """
-        data = batch.data
+        data, rejects = batch.data, list[Reject]()
+        if data.num_rows:
+            data = self._within_reach(data, rejects)
         if data.num_rows == 0:
-            return None, []
-        rejects: list[Reject] = []
-        data = self._within_reach(data, rejects)
-        if data.num_rows == 0:
-            return None, rejects
+            return [], rejects
         stream = data.column(1).to_numpy() + data.column(4).to_numpy()
-        if batch.kind is not Kind.OPTION_QUOTE:
-            self._refresh_surface(int(stream.max()))
-        out = self._room(int(stream.max()))
         match batch.kind:
             case Kind.INSTRUMENT:
-                written = self._advance_all(data, stream, out)
-                self._introduce(data)
-            case Kind.BOOK:
-                written = self._book(data, stream, out, rejects)
-            case Kind.TRADE:
-                written = self._trade(data, stream, out, rejects)
+                rows = self._moved(data, stream)
+                self._introduce(data, rejects)
             case Kind.OPTION_QUOTE:
-                written = self._quotes(data, stream, out, rejects)
-            case Kind.FUNDING:
-                written = self._funding(data, stream, out)
-            case Kind.HEARTBEAT | Kind.ALT:
-                written = self._advance_all(data, stream, out)
-        return (self._rows(out, written) if written else None), rejects
+                rows = self._option_quotes(data, stream, rejects)
+            case Kind.ALT:
+                rows = self._alternative_rows(data, stream, rejects)
+            case Kind.HEARTBEAT:
+                rows = self._moved(data, stream)
+            case _:
+                rows = self._market(batch.kind, data, stream, rejects)
+        return rows, rejects
 
     # -- kinds ----------------------------------------------------------------------------------------------------
 
-    def _book(self, data: pa.RecordBatch, stream: Array, out: _Out, rejects: list[Reject]) -> int:
+    def _market(self, kind: Kind, data: pa.RecordBatch, stream: Array, rejects: list[Reject]) -> list[pa.RecordBatch]:
+        """Rows of books, trades, corrections and funding: one kernel each."""
+        self._refresh_chain(int(stream.max()))
         slot = self._slots(data, rejects)
-        recv, seq, prev_id, update_id = (data.column(i).to_numpy() for i in (2, 3, 6, 7))
-        side, price, size, flags = (data.column(i).to_numpy() for i in (8, 9, 10, 11))
-        return k.book_rows(
-            self._bars, self._books, slot, stream, recv, seq, prev_id, update_id, side, price, size, flags,
-            out.integers, out.floats,
-        )  # fmt: skip
+        room = self._room(int(stream.max()))
+        event, recv, seq = (data.column(i).to_numpy() for i in (1, 2, 3))
+        state, out = (self._plan, self._bars, self._books, slot), (room.integers, room.floats)
+        if kind is Kind.BOOK:
+            own = [data.column(i).to_numpy() for i in range(6, 12)]
+            written = k.book_rows(*state, event, stream, recv, seq, *own, *out)
+        elif kind is Kind.TRADE:
+            own = [data.column(i).to_numpy() for i in range(7, 10)]
+            written = k.trade_rows(*state, event, stream, recv, seq, *own, *out)
+        elif kind is Kind.FUNDING:
+            own = [data.column(i).fill_null(0).to_numpy() for i in (6, 7, 9)]
+            written = k.funding_rows(*state, event, stream, recv, *own, *out)
+        else:
+            written = k.correction_rows(*state, stream, recv, *out)
+        return self._finished(room, written)
 
-    def _trade(self, data: pa.RecordBatch, stream: Array, out: _Out, rejects: list[Reject]) -> int:
-        slot = self._slots(data, rejects)
-        recv, seq, price, size, aggressor = (data.column(i).to_numpy() for i in (2, 3, 7, 8, 9))
-        event = data.column(1).to_numpy()
-        return k.trade_rows(
-            self._bars, self._books, slot, event, stream, recv, seq, price, size, aggressor, out.integers, out.floats
-        )
+    def _moved(self, data: pa.RecordBatch, stream: Array) -> list[pa.RecordBatch]:
+        self._refresh_chain(int(stream.max()))
+        room = self._room(int(stream.max()))
+        recv = data.column(2).to_numpy()
+        written = k.move_clock(self._plan, self._bars, self._books, stream, recv, room.integers, room.floats)
+        return self._finished(room, written)
 
-    def _quotes(self, data: pa.RecordBatch, stream: Array, out: _Out, rejects: list[Reject]) -> int:
-        chain, bars = self._chain, self._bars
-        index = _codes(data, chain.index, rejects)
+    def _option_quotes(self, data: pa.RecordBatch, stream: Array, rejects: list[Reject]) -> list[pa.RecordBatch]:
+        quotes, bars = self._quotes, self._bars
+        room = self._room(int(stream.max()))
+        index = _positions(data, quotes.index, {}, rejects)
         event, recv, seq = (data.column(i).to_numpy() for i in (1, 2, 3))
         bid, ask, forward = (data.column(i).fill_null(0).to_numpy() for i in (9, 10, 12))
         row, written = 0, 0
         while row < data.num_rows:
-            if bars.clock[0] and stream[row] > bars.clock[0]:
-                self._refresh_surface(int(stream[row]))
-            written = k.advance(bars, self._books, int(stream[row]), int(recv[row]), out.integers, out.floats, written)
-            until = k.quote_rows(
-                row, int(bars.clock[0]), stream, event, index, seq, bid, ask, chain.tick_e9, forward, chain.inverse,
-                chain.last_seq, chain.last_ts, chain.mid, chain.forward,
-            )  # fmt: skip
-            bars.clock[2] = max(int(bars.clock[2]), int(recv[row:until].max()))
-            bars.shared_ts[0] = max(int(bars.shared_ts[0]), int(event[row:until].max()))
-            chain.changed = True
-            row = until
-        return written
-
-    def _funding(self, data: pa.RecordBatch, stream: Array, out: _Out) -> int:
-        bars, written = self._bars, 0
-        event, recv, rate = (data.column(i).to_numpy() for i in (1, 2, 6))
-        for row in range(data.num_rows):
-            written = k.advance(bars, self._books, int(stream[row]), int(recv[row]), out.integers, out.floats, written)
-            if event[row] >= bars.shared_ts[1]:
-                bars.shared[3] = rate[row] / NANO
-                bars.shared_ts[1] = event[row]
-        return written
-
-    def _advance_all(self, data: pa.RecordBatch, stream: Array, out: _Out) -> int:
-        written = 0
-        recv = data.column(2).to_numpy()
-        for row in range(data.num_rows):
+            self._refresh_chain(int(stream[row]))
             written = k.advance(
-                self._bars, self._books, int(stream[row]), int(recv[row]), out.integers, out.floats, written
+                self._plan, bars, self._books, int(stream[row]), int(recv[row]), room.integers, room.floats, written
             )
-        return written
+            until = quote_rows(
+                row, int(bars.clock[bar_state.END]), stream, event, index, seq, bid, ask, quotes.tick_e9, forward,
+                quotes.inverse, quotes.last_seq, quotes.last_ts, quotes.mid, quotes.forward,
+            )  # fmt: skip
+            bars.clock[bar_state.RECV] = max(int(bars.clock[bar_state.RECV]), int(recv[row:until].max()))
+            bars.chain_ts[0] = max(int(bars.chain_ts[0]), int(event[row:until].max()))
+            quotes.changed = True
+            row = until
+        return self._finished(room, written)
+
+    def _alternative_rows(self, data: pa.RecordBatch, stream: Array, rejects: list[Reject]) -> list[pa.RecordBatch]:
+        """One by one: a row that is taken must not be seen by the bars that closed before it."""
+        rows: list[pa.RecordBatch] = []
+        for i, row in enumerate(data.to_pylist()):
+            rows.extend(self._moved(data.slice(i, 1), stream[i : i + 1]))
+            if (reject := self._alternative.take(row, int(stream[i]))) is not None:
+                rejects.append(reject)
+        return rows
 
     # -- instruments ----------------------------------------------------------------------------------------------
 
-    def _introduce(self, data: pa.RecordBatch) -> None:
+    def _introduce(self, data: pa.RecordBatch, rejects: list[Reject]) -> None:
+        self._forget_expired()
         for row in data.to_pylist():
-            if row["instrument_type"] == "option":
-                self._chain.introduce(row)
-            else:
+            if row["price_increment_e9"] <= 0 or row["size_increment_e9"] <= 0 or row["contract_size_e9"] <= 0:
+                rejects.append(Reject("bad_instrument", f"{row['instrument']} has an increment that is not positive"))
+            elif row["instrument_type"] != "option":
                 self._introduce_slot(row)
+            elif row["expiry_ns"] is None or row["strike_e9"] is None or row["is_call"] is None:
+                rejects.append(Reject("bad_instrument", f"option {row['instrument']} lacks expiry, strike or side"))
+            else:
+                self._quotes.introduce(row)
 
-    def _introduce_slot(self, row: dict[str, Any]) -> None:
-        if row["instrument"] not in self._instruments:
-            self._instruments.append(row["instrument"])
-            self._books = grow(self._books, len(self._instruments))
-            self._bars = _grow_bars(self._bars, len(self._instruments))
-        slot = self._instruments.index(row["instrument"])
-        self._bars.tick_e9[slot] = row["price_increment_e9"]
-        self._bars.lot_e9[slot] = row["size_increment_e9"]
+    def _introduce_slot(self, row: Mapping[str, Any]) -> None:
+        name, bars = row["instrument"], self._bars
+        if name not in self._instruments:
+            self._instruments.append(name)
+            self._keep(np.arange(len(self._instruments) - 1), added=1)
+            bars = self._bars
+        slot = self._instruments.index(name)
+        increments = (row["price_increment_e9"], row["size_increment_e9"])
+        before = (int(bars.tick_e9[slot]), int(bars.lot_e9[slot]))
+        bars.tick_e9[slot], bars.lot_e9[slot] = increments
+        bars.contract_e9[slot] = row["contract_size_e9"]
+        bars.inverse[slot] = row["is_inverse"]
+        bars.carry_kind[slot] = _CARRY.get(row["instrument_type"], bar_state.NO_CARRY)
+        bars.expiry_ns[slot] = row["expiry_ns"] or 0
+        if before not in ((0, 0), increments):
+            k.increments_changed(bars, self._books, slot)
+
+    def _forget_expired(self) -> None:
+        """Make room for those that are listed: what expired before the open bar gives no more rows."""
+        bars = self._bars
+        start = int(bars.clock[bar_state.END] - bars.clock[bar_state.INTERVAL])
+        keep = np.flatnonzero((bars.expiry_ns == 0) | (bars.expiry_ns > start))
+        if len(keep) < len(self._instruments):
+            self._user.keep(self._instruments, [self._instruments[i] for i in keep])
+            self._instruments = [self._instruments[i] for i in keep]
+            self._keep(keep, added=0)
+        self._quotes.forget_expired(start)
+
+    def _keep(self, keep: Array, added: int) -> None:
+        self._books = select(self._books, keep, added, self._drop_crossing)
+        self._bars = with_instruments(self._bars, keep, added)
 
     def _slots(self, data: pa.RecordBatch, rejects: list[Reject]) -> Array:
-        return _codes(data, {name: i for i, name in enumerate(self._instruments)}, rejects)
+        return _positions(data, {name: i for i, name in enumerate(self._instruments)}, self._quotes.index, rejects)
 
     # -- output ---------------------------------------------------------------------------------------------------
 
-    def _refresh_surface(self, stream_ts: int) -> None:
+    def _refresh_chain(self, stream_ts: int) -> None:
         """Compute the chain's features if a bar is about to close and quotes have come since the last time."""
-        bars, chain = self._bars, self._chain
-        if not chain.changed or bars.clock[0] == 0 or stream_ts <= bars.clock[0]:
-            return
-        bars.shared[:3] = chain_features(
-            chain.expiry, chain.strike, chain.is_call, chain.mid, chain.forward, len(chain.index), int(bars.clock[0])
-        )
-        chain.changed = False
+        end = int(self._bars.clock[bar_state.END])
+        if self._quotes.changed and end and stream_ts > end:
+            self._bars.chain[:] = self._quotes.features(end)
+            self._quotes.changed = False
 
     def _within_reach(self, data: pa.RecordBatch, rejects: list[Reject]) -> pa.RecordBatch:
         """The rows less those that would jump over more than ``MAX_BARS_AT_ONCE`` bars: their clock is wrong.
 
         Judged row by row against the rows accepted before, so that it does not matter where a batch is cut.
         """
-        end, interval = int(self._bars.clock[0]), int(self._bars.clock[1])
+        end, interval = int(self._bars.clock[bar_state.END]), int(self._bars.clock[bar_state.INTERVAL])
         stream = data.column(1).to_numpy() + data.column(4).to_numpy()
-        if end == 0 or int(stream.max()) - end <= MAX_BARS_AT_ONCE * interval:
+        if end == 0:
+            end = -(-int(stream[0]) // interval) * interval
+        if int(stream.max()) - end <= MAX_BARS_AT_ONCE * interval:
             return data
         keep = np.ones(len(stream), dtype=np.bool_)
         for row, reached in enumerate(stream.tolist()):
@@ -186,44 +238,42 @@ class UnderlyingEngine:
         rejects.append(Reject("clock_step", f"stream time jumps by over {MAX_BARS_AT_ONCE} bars", rejected))
         return data.filter(pa.array(keep))
 
-    def _room(self, stream_ts: int) -> _Out:
-        end, interval = int(self._bars.clock[0]), int(self._bars.clock[1])
+    def _room(self, stream_ts: int) -> Room:
+        end, interval = int(self._bars.clock[bar_state.END]), int(self._bars.clock[bar_state.INTERVAL])
         closing = 0 if end == 0 else max(0, -(-(stream_ts - end) // interval))
-        rows = closing * len(self._instruments)
-        return _Out(np.empty((rows, k.INTEGERS), dtype=np.int64), np.empty((rows, k.FLOATS)))
+        return room_for(closing * len(self._instruments), len(self._names))
 
-    def _rows(self, out: _Out, written: int) -> pa.RecordBatch:
-        integers, floats = out.integers[:written], out.floats[:written]
-        names = pa.array(self._instruments, pa.utf8())
-        columns: dict[str, pa.Array] = {
-            "underlying": pa.array([self.underlying] * written, pa.utf8()),
-            "instrument": names.take(pa.array(integers[:, k.I_SLOT])),
-            "bar_ts": pa.array(integers[:, k.I_BAR_TS]),
-            "ts_known": pa.array(integers[:, k.I_TS_KNOWN]),
-            "version": pa.array([self._version] * written, pa.utf8()),
-            "book_valid": pa.array(integers[:, k.I_VALID] != 0),
-            "late_rows": pa.array(integers[:, k.I_LATE]),
-            "lost_rows": pa.array(integers[:, k.I_LOST]),
-            "trade_count": pa.array(integers[:, k.I_TRADES], mask=integers[:, k.I_TRADES] < 0),
-        }
-        for i, name in enumerate(FLOAT_NAMES):
-            values = np.ascontiguousarray(floats[:, i])
-            columns[name] = pa.array(values, mask=np.isnan(values))
-        return pa.RecordBatch.from_arrays([columns[name] for name in SCHEMA.names], schema=SCHEMA)
+    def _finished(self, room: Room, written: int) -> list[pa.RecordBatch]:
+        """The rows that were written, with the columns that no kernel computes."""
+        if written == 0:
+            return []
+        room = Room(room.integers[:written], room.floats[:written])
+        ends = room.integers[:, k.I_BAR_TS]
+        by_end = {end: self._alternative.values(end) for end in dict.fromkeys(ends.tolist())}
+        other = np.stack([by_end[end] for end in ends.tolist()])
+        names = (*self._names, *(feature.name for feature in self._catalogue.alternative))
+        floats = np.hstack([room.floats, other])
+        if self._catalogue.user:
+            instruments = [self._instruments[slot] for slot in room.integers[:, k.I_SLOT]]
+            counts = room.integers[:, k.I_TRADES]
+            names, floats = self._user.extend(instruments, names, floats, counts)
+        full = Room(room.integers, floats)
+        return [feature_rows(self._catalogue, self.underlying, self._version, self._instruments, names, full)]
 
     # -- state ----------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> bytes:
         """Everything that later rows depend on; the books without their unused room."""
-        levels = int(self._books.levels.max(initial=0))
-        staged = int(self._books.staged.max(initial=0))
-        books = {name: _trimmed(name, array, levels, staged) for name, array in self._books._asdict().items()}
+        levels, staged = int(self._books.levels.max(initial=0)), int(self._books.staged.max(initial=0))
+        books = {name: used_part(name, array, levels, staged) for name, array in self._books._asdict().items()}
         return pack(
             {
                 "instruments": self._instruments,
                 **{f"book.{name}": array for name, array in books.items()},
                 **{f"bar.{name}": array for name, array in self._bars._asdict().items()},
-                **{f"chain.{name}": value for name, value in self._chain.state().items()},
+                **{f"chain.{name}": value for name, value in self._quotes.state().items()},
+                "alternative": self._alternative.snapshot(),
+                **{f"user.{name}": value for name, value in self._user.state().items()},
             }
         )
 
@@ -231,99 +281,32 @@ class UnderlyingEngine:
         """Continue where :meth:`snapshot` was taken."""
         state = unpack(data)
         self._instruments = list(state["instruments"])
-        self._books = empty_books(len(self._instruments))
+        self._books = empty_books(len(self._instruments), self._drop_crossing)
         for name, array in self._books._asdict().items():
             saved = state[f"book.{name}"]
             array[tuple(slice(0, length) for length in saved.shape)] = saved
-        self._bars = k.Bars(**{name: state[f"bar.{name}"] for name in k.Bars._fields})
-        self._chain = _Chain()
-        self._chain.load({name[6:]: value for name, value in state.items() if name.startswith("chain.")})
+        self._bars = Bars(**{name: state[f"bar.{name}"] for name in Bars._fields})
+        self._quotes = OptionQuotes()
+        self._quotes.load({name[6:]: value for name, value in state.items() if name.startswith("chain.")})
+        self._alternative.restore(state["alternative"])
+        self._user.load({name[5:]: value for name, value in state.items() if name.startswith("user.")})
 
 
-class _Out:
-    """Room for the feature rows of one batch."""
+def _positions(
+    data: pa.RecordBatch, known: Mapping[str, int], silent: Mapping[str, int], rejects: list[Reject]
+) -> Array:
+    """Positions of the rows' instruments in our arrays; -1 for one without features.
 
-    __slots__ = ("floats", "integers")
-
-    def __init__(self, integers: Array, floats: Array) -> None:
-        self.integers = integers
-        self.floats = floats
-
-
-class _Chain:
-    """The last quote of every option of an underlying."""
-
-    _COLUMNS: Final = {
-        "expiry": np.int64, "strike": np.float64, "is_call": np.bool_, "inverse": np.bool_, "tick_e9": np.int64,
-        "last_seq": np.int64, "last_ts": np.int64, "mid": np.float64, "forward": np.float64,
-    }  # fmt: skip
-
-    def __init__(self) -> None:
-        self.index: dict[str, int] = {}
-        self.changed = False
-        self.expiry = np.zeros(0, np.int64)
-        self.strike = np.zeros(0)
-        self.is_call = np.zeros(0, np.bool_)
-        self.inverse = np.zeros(0, np.bool_)
-        self.tick_e9 = np.zeros(0, np.int64)
-        self.last_seq = np.zeros(0, np.int64)
-        self.last_ts = np.zeros(0, np.int64)
-        self.mid = np.zeros(0)
-        self.forward = np.zeros(0)
-
-    def introduce(self, row: dict[str, Any]) -> None:
-        """Add an option, or take its new reference data."""
-        values: dict[str, Any] = {
-            "expiry": row["expiry_ns"],
-            "strike": row["strike_e9"] / NANO,
-            "is_call": row["is_call"],
-            "inverse": row["is_inverse"],
-            "tick_e9": row["price_increment_e9"],
-        }
-        at = self.index.setdefault(row["instrument"], len(self.index))
-        if at == len(self.expiry):
-            fresh = {"last_seq": -1, "last_ts": -1, "mid": np.nan, "forward": np.nan}
-            for name, dtype in self._COLUMNS.items():
-                first: Array = np.array([{**values, **fresh}[name]], dtype=dtype)
-                setattr(self, name, np.concatenate([getattr(self, name), first]))
-        for name, value in values.items():
-            getattr(self, name)[at] = value
-
-    def state(self) -> dict[str, Any]:
-        """For the checkpoint."""
-        return {"names": list(self.index), "changed": self.changed} | {n: getattr(self, n) for n in self._COLUMNS}
-
-    def load(self, state: dict[str, Any]) -> None:
-        """The inverse of :meth:`state`."""
-        self.index = {name: i for i, name in enumerate(state["names"])}
-        self.changed = bool(state["changed"])
-        for name in self._COLUMNS:
-            setattr(self, name, state[name])
-
-
-def _codes(data: pa.RecordBatch, known: dict[str, int], rejects: list[Reject]) -> Array:
-    """Positions of the rows' instruments in our arrays; -1 for an instrument that nobody has introduced."""
+    Those of ``silent`` are known, too (the books and trades of options are stored, but nothing is computed from them);
+    all others nobody has introduced.
+    """
     column = data.column(0)
     names = column.dictionary.to_pylist()
     positions = np.array([known.get(name, -1) for name in names], dtype=np.int64)
-    code: Array = positions[column.indices.to_numpy()]
-    unknown = int((code < 0).sum())
-    if unknown:
-        missing = sorted({name for name in names if name not in known})
-        rejects.append(Reject("unknown_instrument", f"no instrument event for {', '.join(missing[:5])}", unknown))
+    indices = column.indices.to_numpy()
+    code: Array = positions[indices]
+    missing = [i for i, name in enumerate(names) if name not in known and name not in silent]
+    if missing and (unknown := int(np.isin(indices, missing).sum())):
+        example = ", ".join(sorted(names[i] for i in missing)[:5])
+        rejects.append(Reject("unknown_instrument", f"no instrument event for {example}", unknown))
     return code
-
-
-def _trimmed(name: str, array: Array, levels: int, staged: int) -> Array:
-    if name in ("key", "size"):
-        return array[:, :, :levels]
-    if name.startswith("staged_") and array.ndim == 2:
-        return array[:, :staged]
-    return array
-
-
-def _grow_bars(bars: k.Bars, instruments: int) -> k.Bars:
-    larger = k.empty_bars(instruments, int(bars.clock[1]))
-    for old, new in zip(bars, larger, strict=True):
-        new[: len(old)] = old
-    return larger

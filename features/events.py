@@ -10,7 +10,8 @@ Common columns, first in every schema:
 instrument     venue symbol with the venue's name in front, e.g. ``binance-usdm:BTCUSDT``; dictionary-encoded
 ts_event       when it happened, by the venue's clock
 ts_recv        when we had it, by our clock: availability, for training and as-of joins
-seq            0, 1, 2 ... per (instrument, kind), given by the edge: a repeat is a duplicate, a jump is a loss
+seq            0, 1, 2 ... per (instrument, kind), given by the edge: a repeat is a duplicate, a jump is a loss. A live
+               source starts each session at a larger multiple of ``SESSION_ROWS``
 late_ns        how far ``ts_event`` lies behind the largest ``ts_event`` sent for this underlying, judged once, at
                the edge. ``ts_event + late_ns`` is thus the *stream time* of the row, which never decreases.
 ref_version    version of the instrument's reference data that the row's increments refer to
@@ -38,6 +39,9 @@ SNAPSHOT: Final = 1
 LAST: Final = 2
 """Flag of the last row of a book event: only then does the event become visible."""
 
+SESSION_ROWS: Final = 2**34
+"""Rows that a session of a source may number: the next one starts at a multiple of this, so it repeats no ``seq``."""
+
 BID: Final = 1
 ASK: Final = -1
 
@@ -47,6 +51,7 @@ class Kind(StrEnum):
 
     BOOK = "book"
     TRADE = "trade"
+    TRADE_CORRECTION = "trade_correction"
     OPTION_QUOTE = "option_quote"
     FUNDING = "funding"
     ALT = "alt"
@@ -95,6 +100,13 @@ SCHEMAS: Final[Mapping[Kind, pa.Schema]] = {
         _required("size", pa.int64()),
         _required("aggressor", pa.int8()),  # +1 the buyer took, -1 the seller took, 0 unknown
     ),
+    # What a trade should have been; size 0: it is busted. Counted, and never applied to a bar that was emitted.
+    Kind.TRADE_CORRECTION: _schema(
+        _required("trade_id", pa.int64()),
+        _required("price", pa.int64()),
+        _required("size", pa.int64()),
+        _required("aggressor", pa.int8()),
+    ),
     # Prices are in the option's quote currency (coin for inverse options). A missing bid or ask is null.
     Kind.OPTION_QUOTE: _schema(
         _required("expiry_ns", pa.int64()),
@@ -126,7 +138,8 @@ SCHEMAS: Final[Mapping[Kind, pa.Schema]] = {
         _required("settlement_currency", pa.utf8()),
         _required("price_increment_e9", pa.int64()),
         _required("size_increment_e9", pa.int64()),
-        _required("contract_size_e9", pa.int64()),  # units of the underlying in one contract
+        # Units of the underlying in one contract; of an inverse perpetual or future, units of the quote currency.
+        _required("contract_size_e9", pa.int64()),
         _required("is_inverse", pa.bool_()),
         pa.field("expiry_ns", pa.int64()),
         pa.field("strike_e9", pa.int64()),

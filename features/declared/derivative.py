@@ -102,7 +102,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
         f"log(open interest / open interest {window_name(INTEREST_NS)} of bars before)",
         "either is null",
         ("funding",),
-        FUNDING,
+        "features.carry.open_interest_change",
         window_ns=INTEREST_NS,
     ),
     Feature(

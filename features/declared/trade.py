@@ -11,6 +11,7 @@ from typing import Final
 from features.feature import MINUTE, SECOND, Feature, window_name
 
 LOST: Final = "a trade of the bar was lost or unusable, or the increments changed"
+TOO_LARGE: Final = "the sum does not fit into 62 bits"
 LOST_IN_WINDOW: Final = "a bar of the window is missing or lost a trade"
 
 INTENSITY_NS: Final = (10 * SECOND, MINUTE)
@@ -24,7 +25,7 @@ LARGE_TRADE: Final = 10
 """How many times the mean size a large trade has."""
 
 _BAR: Final = "features.trade_flow.trade_features"
-_IMPACT: Final = "features.price_impact.impact_features"
+_IMPACT: Final = "features.price_impact"
 _W: Final = window_name(IMPACT_NS)
 
 
@@ -34,13 +35,14 @@ def _bar(name: str, unit: str, formula: str, null_when: str = LOST, reference: s
 
 
 FEATURES: Final[tuple[Feature, ...]] = (
-    _bar("vwap", "quote currency", "sum(p q) / sum(q)", f"{LOST}; or there was none"),
+    _bar("vwap", "quote currency", "sum(p q) / sum(q)", f"{LOST}; there was none; or {TOO_LARGE}"),
     _bar("volume", "contracts", "sum(q)"),
     _bar(
         "notional",
         "quote currency",
         "sum(p q) contract_size; of an inverse contract, whose size is an amount of quote currency, sum(q) "
         "contract_size",
+        f"{LOST}; or {TOO_LARGE}",
     ),
     _bar("trade_count", "1", "number of trades", dtype="int64"),
     _bar("signed_volume", "contracts", "sum(s q)"),
@@ -68,7 +70,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
         "effective_spread_bps",
         "basis points of mid",
         "2e4 sum(q s (p - m)) / sum(q m) over trades with a known aggressor and a two-sided book",
-        f"{LOST}; or there was no such trade",
+        f"{LOST}; there was no such trade; or {TOO_LARGE}",
         "Huang and Stoll 1996, Dealer versus auction markets; weighted by value",
     ),
     Feature(
@@ -98,7 +100,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
         "slope of the least-squares fit, with intercept, of 1e4 r on signed_volume over the bars of the window",
         "r or signed_volume of a bar of the window is null; or signed_volume does not vary",
         ("log_return", "signed_volume"),
-        _IMPACT,
+        f"{_IMPACT}.kyle_lambda",
         "Kyle 1985, Continuous auctions and insider trading; as estimated by Hasbrouck 2009",
         window_ns=IMPACT_NS,
     ),
@@ -108,7 +110,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
         "1e6 mean(|r| / notional) over the bars of the window that have trades",
         "r or notional of a bar of the window is null; or the window has no trade",
         ("log_return", "notional"),
-        _IMPACT,
+        f"{_IMPACT}.amihud",
         "Amihud 2002, Illiquidity and stock returns, eq. 1",
         window_ns=IMPACT_NS,
     ),
@@ -116,10 +118,10 @@ FEATURES: Final[tuple[Feature, ...]] = (
         f"roll_spread_{_W}",
         "basis points of mid",
         "2e4 sqrt(-cov(d_i, d_{i-1})) / mid, d_i the change from trade i-1 to trade i, over the pairs whose last trade "
-        "lies in the window; cov = mean(d_i d_{i-1}) - mean(d_i) mean(d_{i-1})",
+        "lies in the window; cov = mean(d_i d_{i-1}) - mean(d_i) mean(d_{i-1}); no change spans a lost trade",
         f"{LOST_IN_WINDOW}; fewer than two pairs; cov > 0; or mid is null",
         ("trade", "mid"),
-        _IMPACT,
+        f"{_IMPACT}.roll_spread",
         "Roll 1984, A simple implicit measure of the effective bid-ask spread",
         window_ns=IMPACT_NS,
     ),

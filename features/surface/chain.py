@@ -156,13 +156,13 @@ def _at_tenor(years: Array, volatility: Array, tenor: float) -> float:
 @kernel
 def chain_features(
     expiry_ns: Array, strike: Array, is_call: Array, mid: Array, forward: Array, n: int, now_ns: int
-) -> tuple[float, float, float]:
-    """At-the-money volatility at 30 days, 25-delta risk reversal near 30 days, and the 90 - 7 day slope.
+) -> tuple[float, float, float, float, float, float]:
+    """At-the-money volatility at 7, 30 and 90 days, 25-delta risk reversal and butterfly, 90 - 7 day slope.
 
     An expiry is usable when its smile is known at the money. Volatility at a tenor is interpolated between usable
     expiries in total variance, and flat beyond the first and the last. The risk reversal is iv(25-delta call) -
-    iv(25-delta put) of the usable expiry nearest to 30 days, the earlier of two. The order of the options does not
-    matter, to the bit.
+    iv(25-delta put), the butterfly their mean - the at-the-money volatility, of the usable expiry nearest to 30 days,
+    the earlier of two. The order of the options does not matter, to the bit.
 
     Args:
         expiry_ns, strike, is_call: of option i; int64, float64 in quote currency, bool or uint8; shapes (n,) or longer.
@@ -172,13 +172,14 @@ def chain_features(
         now_ns: the moment that times to expiry count from; options that expire by then are left out.
 
     Returns:
-        (atm_iv_30d, risk_reversal_25d, term_slope) in 1 / sqrt(year), NaN for unknown: no usable expiry; the quotes of
-        the nearest usable expiry do not reach 25 delta on both sides; fewer than two usable expiries.
+        (atm_iv_7d, atm_iv_30d, atm_iv_90d, risk_reversal_25d, butterfly_25d, term_slope) in 1 / sqrt(year), NaN for
+        unknown: no usable expiry; the quotes of the nearest usable expiry do not reach 25 delta on both sides; fewer
+        than two usable expiries.
     """
     expiry, k, volatility = _out_of_the_money(expiry_ns, strike, is_call, mid, forward, n, now_ns)
     years_E, atm_E = np.empty(len(k)), np.empty(len(k))  # of the usable expiries
     usable = 0
-    risk_reversal, nearest = math.nan, math.inf
+    risk_reversal, butterfly, nearest = math.nan, math.nan, math.inf
     first = 0
     while first < len(k):
         last = first + 1
@@ -193,8 +194,12 @@ def chain_features(
             if abs(years - DAYS_30) < nearest:
                 nearest = abs(years - DAYS_30)
                 call = _at_call_delta(smile_k, smile, years, 0.25)
-                risk_reversal = call - _at_call_delta(smile_k, smile, years, 0.75)
+                put = _at_call_delta(smile_k, smile, years, 0.75)
+                risk_reversal = call - put
+                butterfly = 0.5 * (call + put) - atm
         first = last
     years_E, atm_E = years_E[:usable], atm_E[:usable]
-    slope = _at_tenor(years_E, atm_E, DAYS_90) - _at_tenor(years_E, atm_E, DAYS_7) if usable >= 2 else math.nan
-    return _at_tenor(years_E, atm_E, DAYS_30), risk_reversal, slope
+    week, month = _at_tenor(years_E, atm_E, DAYS_7), _at_tenor(years_E, atm_E, DAYS_30)
+    quarter = _at_tenor(years_E, atm_E, DAYS_90)
+    slope = quarter - week if usable >= 2 else math.nan
+    return week, month, quarter, risk_reversal, butterfly, slope

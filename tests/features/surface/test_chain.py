@@ -26,7 +26,9 @@ Volatility = Callable[[np.ndarray, np.ndarray], Any]
 
 
 def features_of(chain: Chain, now_ns: int = NOW_NS) -> tuple[float, float, float]:
-    return chain_features(*chain, len(chain[0]), now_ns)
+    """Level at 30 days, risk reversal and slope."""
+    _, level, _, skew, _, slope = chain_features(*chain, len(chain[0]), now_ns)
+    return level, skew, slope
 
 
 def make_chain(days: Sequence[float], strikes: np.ndarray, volatility: Volatility, forward: float = 100.0) -> Chain:
@@ -198,7 +200,7 @@ def test_the_order_of_the_options_does_not_change_a_bit(seed: int) -> None:
 
 def test_is_call_may_be_bytes_and_rows_beyond_n_do_not_count() -> None:
     expiry, strike, is_call, mid, forward = make_chain([7, 30, 90], np.linspace(70, 140, 15), ssvi)
-    expected = features_of((expiry, strike, is_call, mid, forward))
+    expected = chain_features(expiry, strike, is_call, mid, forward, len(mid), NOW_NS)
     spoilt = [np.concatenate([c, c]) for c in (expiry, strike, is_call.astype(np.uint8), mid, forward)]
     spoilt[3][len(mid) :] *= 2
     assert chain_features(*spoilt, len(mid), NOW_NS) == expected
