@@ -52,7 +52,7 @@ def read_lines(path: Path, on_damage: OnDamage) -> Iterator[bytes]:
     require_file(path)
     count, tail = 0, b""
     with path.open("rb") as file:
-        blocks = _blocks(file)
+        blocks = text_blocks(file)
         try:
             for block in blocks:
                 lines = (tail + block).split(b"\n")
@@ -76,7 +76,13 @@ def read_lines(path: Path, on_damage: OnDamage) -> Iterator[bytes]:
         raise BadInputError(f"{path} holds no line.", "Record it again, or leave it out.")
 
 
-def _blocks(file: BinaryIO) -> Iterator[bytes]:
+def text_blocks(file: BinaryIO) -> Iterator[bytes]:
+    """Blocks of a plain or gzip file as they come, decompressed.
+
+    Raises:
+        EOFError: the gzip data end in the middle; all that precedes has been yielded.
+        zlib.error: the gzip data are damaged.
+    """
     zipped = file.read(2) == _GZIP_MAGIC
     file.seek(0)
     if zipped:

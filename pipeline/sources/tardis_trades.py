@@ -1,0 +1,96 @@
+"""Tardis ``trades``."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+from features.events import Kind
+from pipeline.sources.runs import Run
+from pipeline.sources.tardis_decoder import RunNumbers, TardisContext
+from pipeline.sources.tardis_rows import NANOS_PER_MICRO, TardisRows
+
+REMEMBERED: Final = 10_000
+"""Trades of an instrument whose ids are kept to see repeats."""
+
+AGGRESSOR: Final = {b"buy": 1, b"sell": -1, b"unknown": 0, b"": 0}
+
+
+class Trades:
+    """Each row is one trade; ``side`` is the liquidity taker's.
+
+    Bad input: an amount or price that is not positive (``bad_trade``), that is no whole number of increments
+    (``off_increment``) or none at all, and a side other than buy, sell, unknown or nothing (``unexpected_form``)
+    refuse the row. A trade whose id is among the last 10,000 of its instrument in the file is left out and counted as
+    ``duplicate_trade``; trades without an id are never duplicates. A trade that happened before one that precedes it
+    passes: the edge notes how late it is.
+    """
+
+    def __init__(self, context: TardisContext, source: int) -> None:
+        self._context = context
+        self._numbers = RunNumbers(source)
+        self._seen: dict[int, dict[int, None]] = {}
+
+    def runs(self, rows: TardisRows) -> Iterator[Run]:
+        """One run a trade."""
+        prices, sizes = self._context.by_code(rows)
+        at, block = rows.layout.columns, rows.block
+        safe = np.where(rows.good, rows.code, 0)
+        price, price_fault = block.counts(at["price"], prices, safe)
+        size, size_fault = block.counts(at["amount"], sizes, safe)
+        rows.require(price_fault, "price")
+        rows.require(size_fault, "amount")
+        rows.refuse((price <= 0) | (size <= 0), "bad_trade", "price and amount must be positive")
+        known = np.zeros(block.rows, dtype=np.bool_)
+        aggressor = np.zeros(block.rows, dtype=np.int64)
+        for word, sign in AGGRESSOR.items():
+            same = block.equals(at["side"], word)
+            known |= same
+            aggressor[same] = sign
+        rows.refuse(~known, "unexpected_form", "side is buy, sell or unknown")
+        ids, id_fault = block.integers(at["id"])
+        columns = (rows.code, rows.recv_us, rows.event_us, ids, id_fault, price, size, aggressor)
+        lists = [column.tolist() for column in columns]
+        for row in np.flatnonzero(rows.good).tolist():
+            who, recv_us, event_us, number, fault, price_count, size_count, sign = (column[row] for column in lists)
+            trade_id = number if fault == 0 else trade_number(block.field(row, at["id"]))
+            if self._repeats(who, trade_id):
+                self._context.skipped["duplicate_trade"] += 1
+                continue
+            instrument = rows.instruments[who]
+            values = {
+                "instrument": instrument.name,
+                "ts_event": event_us * NANOS_PER_MICRO,
+                "trade_id": trade_id,
+                "price": price_count,
+                "size": size_count,
+                "aggressor": sign,
+            }
+            yield self._numbers.run(Kind.TRADE, recv_us * NANOS_PER_MICRO, instrument.underlying, 1, values)
+
+    def finish(self) -> Iterator[Run]:
+        """Nothing waits."""
+        return iter(())
+
+    def _repeats(self, who: int, trade_id: int) -> bool:
+        if trade_id == 0:
+            return False
+        seen = self._seen.setdefault(who, {})
+        if trade_id in seen:
+            return True
+        seen[trade_id] = None
+        if len(seen) > REMEMBERED:
+            del seen[next(iter(seen))]
+        return False
+
+
+def trade_number(text: bytes) -> int:
+    """An id that is no integer as one: the first 62 bits of its SHA-256; 0 for no id.
+
+    >>> trade_number(b"")
+    0
+    """
+    return int.from_bytes(hashlib.sha256(text).digest()[:8]) >> 2 if text else 0
