@@ -9,17 +9,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
 from collections.abc import Iterable
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
 
+from benchmarks.memory import peak_rss_mb
 from benchmarks.where import where
 from features.book import replay_l2
 from features.events import EventBatch, Kind
@@ -69,17 +68,8 @@ def measure(minutes: float) -> dict[str, Any]:
         "seconds": round(seconds, 4),
         "events_per_s": round(events / seconds),
         "load_s": round(load_s, 3),
-        "peak_rss_mb": round(_peak_rss_mb(), 1),
+        "peak_rss_mb": round(peak_rss_mb(), 1),
     }
-
-
-def _peak_rss_mb() -> float:
-    """Of this program: on Linux the mark of its own memory, because ``ru_maxrss`` comes from the parent there."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        marks = [line.split() for line in status.read_text().splitlines() if line.startswith("VmHWM")]
-        return int(marks[0][1]) / 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def _in_own_process(minutes: float, **environment: str) -> dict[str, Any]:
