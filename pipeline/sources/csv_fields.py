@@ -120,15 +120,16 @@ def read_blocks(path: Path, on_damage: OnDamage, block_bytes: int = BLOCK_BYTES)
     with path.open("rb") as file:
         blocks = text_blocks(file)
         damage: tuple[str, str] | None = None
-        while True:
+        block: bytes | None = b""
+        while block is not None:
             try:
-                block = next(blocks, b"")
+                block = next(blocks, None)
             except EOFError:
-                damage, block = ("truncated_gzip", f"{path.name} ends in the middle of its data"), b""
+                damage, block = ("truncated_gzip", f"{path.name} ends in the middle of its data"), None
             except zlib.error as error:
-                damage, block = ("corrupt_gzip", f"{path.name} is damaged: {error}"), b""
-            waiting += block
-            if len(waiting) < block_bytes and block:
+                damage, block = ("corrupt_gzip", f"{path.name} is damaged: {error}"), None
+            waiting += block or b""
+            if len(waiting) < block_bytes and block is not None:
                 continue
             end = waiting.rfind(b"\n") + 1
             if end:
@@ -141,8 +142,6 @@ def read_blocks(path: Path, on_damage: OnDamage, block_bytes: int = BLOCK_BYTES)
             if damage is not None:
                 on_damage(*damage, first - 1, bytes(waiting[:80]))
                 return
-            if not block:
-                break
     if waiting:
         yield first, bytes(waiting) + b"\n"
 

@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 from small_tardis import BOOK, START_US, line, read, write
 
 from features.book import replay_l2
-from features.book_state import MAX_EVENT_ROWS, MAX_LEVELS
 from features.events import LAST, SNAPSHOT, Kind
-from pipeline.sources import csv_fields, recording_lines
+from pipeline.sources import csv_fields, recording_lines, tardis_book
 
 SNAP = (line(0, "true", "bid", "100", 5), line(0, "true", "ask", "101", 6))
 
@@ -130,18 +129,18 @@ def test_instruments_of_one_file_have_books_of_their_own(tmp_path: Path) -> None
     assert books.select("bid_price_0", "ask_price_0").rows() == [(100, None), (100, 101), (100, 101)]
 
 
-def test_a_snapshot_deeper_than_a_book_keeps_its_best_levels(tmp_path: Path) -> None:
-    depth = MAX_EVENT_ROWS // 2 + 10
-    asks = (line(0, "true", "ask", 10**6 - i, i + 1) for i in range(depth))
-    bids = (line(0, "true", "bid", 1 + i, i + 1) for i in range(depth))
-    got = read(write(tmp_path, "b", BOOK, *asks, *bids, line(1, "false", "ask", 10**6 - depth, 1)))
-    rows = got.rows(Kind.BOOK)
-    assert len(rows) == 2 * MAX_LEVELS + 1
-    books = replay_l2(got.batches, levels=MAX_LEVELS)
-    assert books.select("valid", "bid_price_0", "ask_price_0").rows() == [
-        (True, depth, 10**6 - depth + 1),
-        (True, depth, 10**6 - depth),
-    ]
+def test_a_snapshot_deeper_than_a_book_keeps_its_best_levels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tardis_book, "MAX_EVENT_ROWS", 50)
+    monkeypatch.setattr(tardis_book, "MAX_LEVELS", 20)
+    asks = [line(0, "true", "ask", 1_000 - i, i + 1) for i in range(30)]
+    bids = [line(0, "true", "bid", 1 + i, i + 1) for i in range(30)]
+    long = [line(1, "false", "bid", 200 + i, 1) for i in range(120)]
+    got = read(write(tmp_path, "b", BOOK, *asks, *bids, line(0, "true", "ask", 971, 7), *long))
+    books = replay_l2(got.batches, levels=21)
+    columns = ("valid", "bid_price_0", "ask_price_0", "ask_size_0")
+    assert books.select(columns).rows() == [(True, bid, 971, 7) for bid in (30, 249, 299, 319)]
+    assert books.select("bid_price_19", "bid_price_20", "ask_price_19", "ask_price_20").row(0) == (11, None, 990, None)
+    assert len(got.rows(Kind.BOOK)) == 40 + 120
 
 
 LEVEL = st.tuples(st.sampled_from(["bid", "ask"]), st.integers(1, 20), st.integers(0, 3))
