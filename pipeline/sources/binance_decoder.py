@@ -23,6 +23,7 @@ Array = np.ndarray[Any, Any]
 
 NANOS_PER_MILLI: Final = 1_000_000
 MAX_TIME_NS: Final = 2**62
+E9: Final = Increment.from_e9(1)
 
 
 class BookTicker(NamedTuple):
@@ -82,7 +83,8 @@ class BinanceDecoder:
         ts_recv, message = _decode(line)
         data = message.data
         if data is not None:
-            ts_event = self._time(ts_recv, data.T or data.E)
+            stamped = data.E if data.e == "markPriceUpdate" else data.T or data.E
+            ts_event = self._time(ts_recv, stamped)
             runs = self._stream(message.stream, data, ts_event, ts_recv)
         elif message.lastUpdateId != MISSING:
             ts_event = self._time(ts_recv, message.T or message.E)
@@ -98,6 +100,11 @@ class BinanceDecoder:
             heartbeat = {"instrument": self.instrument.name, "ts_event": self._ts_event}
             runs.append(self._run(Kind.HEARTBEAT, ts_recv, 1, heartbeat))
         return runs
+
+    @property
+    def broken(self) -> bool:
+        """Diffs wait for a snapshot: ask for one."""
+        return self._book.held > 0
 
     def finish(self) -> None:
         """Say that no more lines come.
@@ -127,6 +134,8 @@ class BinanceDecoder:
             runs = self._diff(data, ts_event, ts_recv)
         elif data.e == "trade":
             runs = self._trade(data, ts_event, ts_recv)
+        elif data.e == "markPriceUpdate":
+            runs = self._funding(data, ts_event, ts_recv)
         else:
             raise UnusableError("unknown_message", f"event {data.e!r} of stream {stream!r}")
         if data.T or data.E:
@@ -181,6 +190,24 @@ class BinanceDecoder:
             "aggressor": -1 if data.m else 1,
         }
         return [self._run(Kind.TRADE, ts_recv, 1, row)]
+
+    def _funding(self, data: Data, ts_event: int, ts_recv: int) -> list[Run]:
+        """The rate is per funding interval: 8 hours of most symbols, and the stream does not say of which not."""
+        if not data.E or bytes(data.r) in (b"", b'""'):
+            raise UnusableError("missing_field", "a mark price needs E and the funding rate r")
+        if self._increments is None:  # nothing has introduced the instrument yet
+            self._counts["early_funding"] += 1
+            return []
+        index_e9, mark_e9 = (E9.count_json(text) if bytes(text) else None for text in (data.i, data.p))
+        row = {
+            "instrument": self.instrument.name,
+            "ts_event": ts_event,
+            "rate_e9": E9.count_json(data.r),
+            "index_e9": index_e9,
+            "mark_e9": mark_e9,
+            "open_interest_e9": None,
+        }
+        return [self._run(Kind.FUNDING, ts_recv, 1, row)]
 
     def _book_runs(self, events: list[BookEvent]) -> list[Run]:
         runs = []

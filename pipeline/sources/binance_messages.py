@@ -19,11 +19,11 @@ Milliseconds = Annotated[int, Meta(ge=0, le=2**62 // 1_000_000)]
 
 
 class Data(msgspec.Struct, gc=False):
-    """The union of ``depthUpdate``, ``bookTicker`` and ``trade``; what a message lacks keeps its default."""
+    """The union of ``depthUpdate``, ``bookTicker``, ``trade``, ``markPriceUpdate``; what one lacks has its default."""
 
     e: str = ""  # event
     E: Milliseconds = 0  # event time
-    T: Milliseconds = 0  # transaction or trade time
+    T: Milliseconds = 0  # transaction or trade time; of a mark price, when funding is next paid
     s: str = ""  # symbol
     U: Id = MISSING  # first update id
     u: Id = MISSING  # final update id
@@ -33,10 +33,12 @@ class Data(msgspec.Struct, gc=False):
     a: Raw = NO_TEXT
     A: Raw = NO_TEXT
     t: Id = MISSING  # trade id
-    p: Raw = NO_TEXT  # price
+    p: Raw = NO_TEXT  # price, or mark price
     q: Raw = NO_TEXT  # size
     X: str = "MARKET"  # futures: insurance fund and auto-deleveraging are no market trades
     m: bool | None = None  # the buyer is the maker
+    i: Raw = NO_TEXT  # index price
+    r: Raw = NO_TEXT  # funding rate; "" where there is none
 
 
 class Message(msgspec.Struct, gc=False):

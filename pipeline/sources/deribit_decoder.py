@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -58,7 +58,7 @@ class DeribitDecoder:
         resnapshot_ns: int,
         source: int = 0,
         counts: Counter[str],
-        only: Collection[str] | None = None,
+        only: Container[str] | None = None,
         on_control: OnControl = ignore_control,
     ) -> None:
         self.clock = ClockOffset()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Container
 
 import msgspec
 
@@ -20,7 +20,7 @@ class DeribitListing:
         counts: ``unsupported_kind`` (combos) and ``bad_listing`` (a field is missing or impossible) are counted here.
     """
 
-    def __init__(self, only: Collection[str] | None, counts: Counter[str]) -> None:
+    def __init__(self, only: Container[str] | None, counts: Counter[str]) -> None:
         self.only = only
         self.listed: dict[str, DeribitInstrument] = {}
         self._introduced: dict[str, DeribitInstrument] = {}

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -50,7 +50,7 @@ class DeribitRecording:
         self,
         paths: Sequence[Path | str],
         *,
-        only: Collection[str] | None = None,
+        only: Container[str] | None = None,
         resnapshot_s: float = RESNAPSHOT_S,
         on_reject: OnReject = ignore_reject,
     ) -> None:

@@ -1,0 +1,1 @@
+"""Market data as it happens: websockets of venues into the log."""
