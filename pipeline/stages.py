@@ -10,33 +10,52 @@ from features.errors import ConfigError
 from features.stage import Stage
 from features.universe import UniverseStage
 from pipeline import topics
-from pipeline.codec import decode_event, decode_rows
+from pipeline.codec import decode_event, decode_rows, row_schemas
 from pipeline.settings import Settings
-from pipeline.worker import StageSpec
+from pipeline.user_features import catalogue_of
+from pipeline.worker import Decode, StageSpec
 
-STAGE_NAMES: Final = ("features", "universe", "signals", "own", "decisions", "lake")
-"""Every stage that is a worker; the last two have loops of their own."""
+TEXT_FOLDER: Final = "text"
+
+STAGE_NAMES: Final = ("features", "universe", "signals", "decisions", "lake")
+"""Every stage of a deployment; the last two have loops of their own. ``own`` runs beside them where it is wanted."""
 
 
-def _rows(kind: str, _key: str, payload: bytes) -> Any:
-    return decode_rows(kind, payload)
+def _rows_of(settings: Settings) -> Decode:
+    schemas = row_schemas(catalogue_of(settings))
+
+    def decode(kind: str, _key: str, payload: bytes) -> Any:
+        return decode_rows(kind, payload, schemas)
+
+    return decode
 
 
 def feature_stage(settings: Settings) -> FeatureStage:
-    """Events to feature rows."""
-    return FeatureStage(settings.interval_ns)
+    """Events to feature rows; headlines are read where the models have a text model."""
+    text = None
+    if (settings.models / TEXT_FOLDER).is_dir():
+        from features.alternative.text_artifact import load_text
+
+        text = load_text(settings.models / TEXT_FOLDER)
+    return FeatureStage(settings.interval_ns, catalogue_of(settings), text, settings.drop_crossing_levels)
 
 
 def universe_stage(settings: Settings) -> UniverseStage:
     """Feature rows of all underlyings, side by side."""
-    return UniverseStage(settings.reference)
+    catalogue = catalogue_of(settings)
+    return UniverseStage(
+        settings.reference,
+        settings.interval_ns,
+        schema=catalogue.schema,
+        universe_schema=catalogue.universe_schema,
+    )
 
 
 def signal_stage(settings: Settings) -> Stage[Any]:
     """Universe rows to posteriors and forecasts; loads the models."""
     from pipeline.signals import SignalStage
 
-    return SignalStage.load(settings.models)
+    return SignalStage.load(settings.models, catalogue_of(settings).hash)
 
 
 def _own_activity_spec(settings: Settings) -> StageSpec:
@@ -63,11 +82,13 @@ def stage_spec(name: str, settings: Settings) -> StageSpec:
             "features", topics.EVENTS, topics.FEATURES, decode_event, lambda: feature_stage(settings)
         ),
         "universe": lambda: StageSpec(
-            "universe", topics.FEATURES, topics.UNIVERSE, _rows, lambda: universe_stage(settings), whole=True
+            "universe", topics.FEATURES, topics.UNIVERSE, _rows_of(settings), lambda: universe_stage(settings), whole=True
         ),
-        "signals": lambda: StageSpec("signals", topics.UNIVERSE, topics.SIGNALS, _rows, lambda: signal_stage(settings)),
+        "signals": lambda: StageSpec(
+            "signals", topics.UNIVERSE, topics.SIGNALS, _rows_of(settings), lambda: signal_stage(settings)
+        ),
         "own": lambda: _own_activity_spec(settings),
     }
     if name not in specs:
-        raise ConfigError(f"There is no stage {name!r}.", f"Stages are {', '.join(STAGE_NAMES)}.")
+        raise ConfigError(f"There is no stage {name!r}.", f"Stages are {', '.join((*STAGE_NAMES, 'own'))}.")
     return specs[name]()

@@ -324,7 +324,9 @@ def test_another_portfolios_log_in_the_same_topic_is_passed_over() -> None:
 def test_kills_and_ticks_change_no_row() -> None:
     kill = KillInput(input_id="k", reason="test", by="ann")
     with_them = [*bar_signals(1), timer(1.5), kill, timer(1.7), *bar_signals(2), timer(99.0), *bar_signals(3)]
-    assert rows_of(stage(), with_them) == rows_of(stage(), [item for bar in (1, 2, 3) for item in bar_signals(bar)])
+    subject = stage()
+    assert rows_of(subject, with_them) == rows_of(stage(), [item for bar in (1, 2, 3) for item in bar_signals(bar)])
+    assert subject.counts == {"applied": 7}
 
 
 @pytest.mark.parametrize("changes", [{"price": -1.0}, {"price": 0.0}, {"quantity": float("nan")}])
@@ -360,6 +362,36 @@ def test_other_options_go_on_from_the_same_profit() -> None:
     assert rows[1]["loss_limit_free"] < 0.6
     assert rows[2]["loss_limit_free"] == pytest.approx(rows[1]["loss_limit_free"], abs=1e-3)  # a second of theta
     assert 1.0 - rows[2]["gamma_limit_free"] == pytest.approx(2.0 * (1.0 - rows[1]["gamma_limit_free"]), rel=1e-3)
+
+
+def test_an_edit_that_abandons_what_is_held_is_dropped_as_the_decider_drops_it() -> None:
+    moved = msgspec.structs.replace(
+        portfolio(), hedge_instruments={**portfolio().hedge_instruments, "BTC": "other:BTC-PERP"}
+    )
+    subject = stage()
+    held = [*bar_signals(1), fill(1, 1.0, 60_000.0), PortfolioInput(input_id="p", portfolio=moved), *bar_signals(2)]
+    assert [row["inventory"] for row in of(rows_of(subject, held), "BTC")] == [0.0, 1.0]
+    assert subject.counts == {"applied": 5, "edit_abandons_a_hedge": 1}
+
+
+def test_a_new_underlying_brings_its_limits_also_after_a_restart() -> None:
+    btc = portfolio().options_on("BTC")
+    alone = msgspec.structs.replace(portfolio(), options=btc, hedge_instruments={"BTC": "sim:BTC-PERP"})
+    subject = OwnActivityStage(alone, DESK)
+    rows = rows_of(subject, [signal("BTC", 1), PortfolioInput(input_id="p", portfolio=portfolio()), *bar_signals(2)])
+    assert [(row["underlying"], row["position_limit_free"]) for row in rows] == [
+        ("BTC", 1.0),
+        ("BTC", 1.0),
+        ("ETH", 1.0),
+    ]
+    again = OwnActivityStage(alone, DESK)
+    again.restore(subject.snapshot())
+    assert [row["position_limit_free"] for row in rows_of(again, bar_signals(3))] == [1.0, 1.0]
+
+
+def test_a_row_is_known_when_the_last_signal_of_its_bar_is() -> None:
+    late = {"BTC": {"ts_known": T0 + 9 * SECOND}, "ETH": {"ts_known": T0 + 8 * SECOND}}
+    assert {row["ts_known"] for row in rows_of(stage(), bar_signals(1, late))} == {T0 + 9 * SECOND}
 
 
 def test_an_expired_option_has_its_settlement_and_no_greeks() -> None:
