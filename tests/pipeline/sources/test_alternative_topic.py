@@ -8,11 +8,12 @@ import time
 from typing import Any
 
 import pytest
+from confluent_kafka import TopicPartition
 
 from pipeline.broker import EmbeddedBroker
 from pipeline.codec import KIND_HEADER, decode_event
 from pipeline.edge import Edge
-from pipeline.kafka import create_topics, header, make_consumer, make_producer, take
+from pipeline.kafka import create_topics, header, make_producer, make_reader, read_to_end, require_broker
 from pipeline.log import KafkaLog
 from pipeline.settings import Settings
 from pipeline.sources.alternative_mapping import mapping_of
@@ -43,7 +44,7 @@ def test_a_message_is_an_object_or_an_array_of_them() -> None:
 @pytest.mark.broker
 def test_posts_reach_the_log_once_over_two_runs() -> None:
     with EmbeddedBroker() as broker:
-        settings = Settings(bootstrap=broker.bootstrap)
+        settings = Settings(bootstrap=broker.bootstrap, session_timeout_ms=1_000)
         create_topics(settings)
         create_topics(settings, (TopicSpec(TOPIC, key="author"),))
         now_ms = int(time.time() * 1_000)
@@ -97,14 +98,8 @@ def follow(settings: Settings, rows: int, rejected: int) -> None:
 
 
 def read(settings: Settings, topic: str) -> list[Any]:
-    consumer = make_consumer(settings, f"test.{time.monotonic_ns()}")
-    consumer.subscribe([topic])
-    messages: list[Any] = []
-    deadline = time.monotonic() + 6
-    while time.monotonic() < deadline:
-        found = take(consumer, 1_000)
-        messages += found
-        if messages and not found:
-            break
-    consumer.close()
+    reader = make_reader(settings)
+    partitions = require_broker(settings).topics[topic].partitions
+    messages = list(read_to_end(reader, [TopicPartition(topic, partition, 0) for partition in partitions]))
+    reader.close()
     return messages
