@@ -92,11 +92,9 @@ class UniverseStage:
         rejects: list[Reject] = []
         self._accept(batch, rejects)
         bars, taken, gone = self._match(rejects)
-        rows = [
-            waiting.take(gone[u], taken[u]) if gone[u] else None for u, waiting in enumerate(self._waiting.values())
-        ]
+        parts = [part for u, each in enumerate(self._waiting.values()) for part in each.take(gone[u], taken[u])]
         self._require_all()
-        return StageOutput(self._close(bars, [each for each in rows if each is not None]) if bars else [], rejects)
+        return StageOutput(self._close(bars, _one(parts)) if bars else [], rejects)
 
     def _accept(self, batch: pa.RecordBatch, rejects: list[Reject]) -> None:
         """Put the rows of reference instruments that are new where they wait."""
@@ -150,25 +148,26 @@ class UniverseStage:
                 "Check its source, or take it out of `reference`.",
             )
 
-    def _close(self, bars: list[int], rows: list[pa.RecordBatch]) -> list[Keyed]:
-        """The rows of the bars, U batches in the order of the underlyings, with what their peers say."""
+    def _close(self, bars: list[int], rows: pa.RecordBatch) -> list[Keyed]:
+        """The rows of the bars with what their peers say; they come one underlying after the other, all bars of each.
+
+        They are one batch until the last step: the price of a column is the same for one row as for thousands.
+        """
+        shape = (len(self._reference), len(bars))
         ends = np.array(bars, dtype=np.int64)
         steps = np.diff(ends, prepend=self._closed if self._closed >= 0 else bars[0] - self._interval_ns)
-        size = self._history.ring_UST.shape[2] // 2
         self._closed = bars[-1]
-        input_BUC = np.stack([_inputs(each) for each in rows], axis=1)
         # A gap longer than the history empties it, however long it is.
-        missing_B = np.minimum(steps // self._interval_ns - 1, size + 1)
+        missing_B = np.minimum(steps // self._interval_ns - 1, self._history.ring_UST.shape[2])
+        input_CUB = [rows.column(name).to_numpy(zero_copy_only=False).reshape(shape) for name in declared.INPUTS]
+        input_BUC = np.ascontiguousarray(np.stack(input_CUB).transpose(2, 1, 0))
         out_BUF = close_bars(self._history, self._windows, missing_B, input_BUC)
-        known = pa.array(np.max([each.column("ts_known").to_numpy() for each in rows], axis=0))
-        at = self._universe_schema.get_field_index("ts_known")
-        cross = _arrays(out_BUF.transpose(2, 1, 0)[self._columns].reshape(len(self._columns), -1))
-        keyed: list[Keyed] = []
-        for u, (underlying, each) in enumerate(zip(self._reference, rows, strict=True)):
-            columns = [*each.columns, *(column.slice(u * len(bars), len(bars)) for column in cross)]
-            columns[at] = known
-            keyed.append(Keyed(underlying, pa.RecordBatch.from_arrays(columns, schema=self._universe_schema)))
-        return keyed
+        known_UB = np.broadcast_to(rows.column("ts_known").to_numpy().reshape(shape).max(axis=0), shape)
+        out_FN = out_BUF.transpose(2, 1, 0)[self._columns].reshape(len(self._columns), -1)
+        columns = [*rows.columns, *_arrays(out_FN)]
+        columns[self._schema.get_field_index("ts_known")] = pa.array(known_UB.ravel())
+        seen = pa.RecordBatch.from_arrays(columns, schema=self._universe_schema)
+        return [Keyed(underlying, seen.slice(u * len(bars), len(bars))) for u, underlying in enumerate(self._reference)]
 
     def snapshot(self) -> Mapping[str, bytes]:
         """One key: the stage sees all underlyings."""
@@ -222,35 +221,32 @@ class _Waiting:
             self._loose = 0
             self.parts.append(_one([self.parts.pop() for _ in range(LOOSE_PARTS)][::-1]))
 
-    def take(self, count: int, keep: list[int]) -> pa.RecordBatch:
+    def take(self, count: int, keep: list[int]) -> list[pa.RecordBatch]:
         """Remove the first ``count`` rows and return those at the places ``keep``."""
         found: list[pa.RecordBatch] = []
-        while count_left := count - sum(part.num_rows for part in found):
+        while count > 0:
             part = self.parts.popleft()
-            found.append(part.slice(0, count_left))
-            if part.num_rows > count_left:
-                self.parts.appendleft(part.slice(count_left))
+            found.append(part.slice(0, count))
+            if part.num_rows > count:
+                self.parts.appendleft(part.slice(count))
+            count -= part.num_rows
         self._loose = min(self._loose, len(self.parts))
-        return _pick(_one(found), keep)
+        return [_pick(_one(found), keep)] if keep else []
 
 
 def _cross_asset_columns(schema: pa.Schema, universe_schema: pa.Schema) -> list[int]:
     """Which of the features the universe rows carry, behind the columns of the feature rows."""
     features = [feature.name for feature in declared.FEATURES]
-    lacking = [name for name in (*declared.INPUTS, "ts_known") if name not in schema.names]
-    added = universe_schema.names[len(schema) :]
-    unknown = [name for name in added if name not in features]
-    if lacking or unknown or universe_schema.names[: len(schema)] != schema.names:
+    lacking = [name for name in ("ts_known", *declared.INPUTS) if name not in schema.names]
+    if lacking:
+        raise ConfigError(f"The feature rows lack {lacking}.", "Keep these in the catalogue: the universe reads them.")
+    carried, added = universe_schema.names[: len(schema)], universe_schema.names[len(schema) :]
+    if carried != schema.names or not set(added) <= set(features):
         raise ConfigError(
-            f"Cross-asset features need {lacking or 'all columns of the feature rows'}; unknown among them: {unknown}.",
-            "Keep these columns in the catalogue, and append names of features/declared/cross_asset.py only.",
+            f"The universe rows end with {added}, and of these only {features} are computed here.",
+            "Let them be the feature rows' columns, then names of features/declared/cross_asset.py.",
         )
     return [features.index(name) for name in added]
-
-
-def _inputs(rows: pa.RecordBatch) -> Array:
-    """``input_BC`` of an underlying's rows; null becomes NaN."""
-    return np.stack([rows.column(name).to_numpy(zero_copy_only=False) for name in declared.INPUTS], axis=1)
 
 
 def _arrays(out_FN: Array) -> list[pa.Array]:

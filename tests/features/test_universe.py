@@ -212,6 +212,23 @@ def test_restoring_anywhere_and_repeating_rows_changes_nothing(
     assert bits(joined(head, tail)) == BITS
 
 
+def test_a_restart_after_every_row_and_the_last_rows_again_change_nothing() -> None:
+    """In step, so that the rows that come again would close their bars again, and a restart falls into each gap."""
+    table = pa.Table.from_batches(list(ROWS.values())).sort_by([("bar_ts", "ascending"), ("underlying", "ascending")])
+    rows = table.combine_chunks().to_batches()[0]
+    stage, found, rejects = make(), [], 0
+    for i in range(rows.num_rows):
+        again = make()
+        again.restore(stage.snapshot())
+        stage = again
+        found.append(collect(stage, [rows.slice(max(0, i - 7), min(i, 7))]))
+        output = stage.process(rows.slice(i, 1))
+        found.append({keyed.key: [keyed.data] for keyed in output.rows})
+        rejects += len(output.rejects)
+    assert bits(joined(*found)) == BITS
+    assert rejects == rows.num_rows - len(REFERENCE) * len(LEFT)
+
+
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10_000), st.integers(5, BARS))
 def test_later_rows_never_change_an_emitted_one(seed: int, until: int) -> None:
