@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import count, groupby
+from itertools import groupby
 from typing import Any, Final
 
 from features.events import NANO, Kind
@@ -15,6 +15,19 @@ Describe = Callable[[str, int], dict[str, Any]]
 
 FILE_SPAN_NS: Final = NANO
 """Receive time that a batch of a file may span: nobody waits for its first row, and longer batches are cheaper."""
+
+
+class RunNumbers:
+    """Makes the runs of one stream, numbered in their order."""
+
+    def __init__(self, source: int) -> None:
+        self._source = source
+        self._number = 0
+
+    def run(self, kind: Kind, ts_recv: int, underlying: str, rows: int, columns: dict[str, Any]) -> Run:
+        """The next run."""
+        self._number += 1
+        return Run(ts_recv, MERGE_ORDER[kind], self._source, self._number, kind, underlying, rows, columns)
 
 
 def with_listing(runs: Iterable[Run], describe: Describe, source: int = 0) -> Iterator[Run]:
@@ -30,7 +43,7 @@ def with_listing(runs: Iterable[Run], describe: Describe, source: int = 0) -> It
     """
     known: set[str] = set()
     latest: dict[str, int] = {}
-    number = count()
+    numbers = RunNumbers(source)
     for ts_recv, together in groupby(runs, key=lambda run: run.ts_recv):
         group = list(together)
         for run in group:
@@ -38,7 +51,7 @@ def with_listing(runs: Iterable[Run], describe: Describe, source: int = 0) -> It
                 if name not in known:
                     known.add(name)
                     columns = describe(name, _first_event(run))
-                    yield _run(ts_recv, source, number, Kind.INSTRUMENT, run.underlying, columns)
+                    yield numbers.run(Kind.INSTRUMENT, ts_recv, run.underlying, 1, columns)
         yield from group
         due: dict[str, Run] = {}
         for run in group:
@@ -50,11 +63,7 @@ def with_listing(runs: Iterable[Run], describe: Describe, source: int = 0) -> It
                     due[run.underlying] = run
         for underlying, run in due.items():
             columns = {"instrument": next(iter(_names(run))), "ts_event": latest[underlying]}
-            yield _run(ts_recv, source, number, Kind.HEARTBEAT, underlying, columns)
-
-
-def _run(ts_recv: int, source: int, number: Any, kind: Kind, underlying: str, columns: dict[str, Any]) -> Run:
-    return Run(ts_recv, MERGE_ORDER[kind], source, next(number), kind, underlying, 1, columns)
+            yield numbers.run(Kind.HEARTBEAT, ts_recv, underlying, 1, columns)
 
 
 def _names(run: Run) -> Iterable[str]:

@@ -9,8 +9,9 @@ import numpy as np
 
 from features.book_state import MAX_EVENT_ROWS, MAX_LEVELS
 from features.events import ASK, BID, LAST, SNAPSHOT, Kind
+from pipeline.sources.listing import RunNumbers
 from pipeline.sources.runs import Run
-from pipeline.sources.tardis_decoder import RunNumbers, TardisContext
+from pipeline.sources.tardis_decoder import TardisContext
 from pipeline.sources.tardis_instruments import TardisInstrument
 from pipeline.sources.tardis_rows import NANOS_PER_MICRO, TardisRows
 

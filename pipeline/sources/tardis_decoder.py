@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from features.events import Kind
 from pipeline.sources.decimals import Increment
-from pipeline.sources.runs import MERGE_ORDER, Run
+from pipeline.sources.runs import Run
 from pipeline.sources.tardis_increments import TardisIncrements
 from pipeline.sources.tardis_rows import TardisRows
-
-Array = np.ndarray[Any, Any]
 
 
 class TardisDecoder(Protocol):
@@ -27,19 +24,6 @@ class TardisDecoder(Protocol):
     def finish(self) -> Iterator[Run]:
         """What waited for rows that do not come any more."""
         ...
-
-
-class RunNumbers:
-    """Makes the runs of one stream, numbered in their order."""
-
-    def __init__(self, source: int) -> None:
-        self._source = source
-        self._number = 0
-
-    def run(self, kind: Kind, ts_recv: int, underlying: str, rows: int, columns: dict[str, Any]) -> Run:
-        """The next run."""
-        self._number += 1
-        return Run(ts_recv, MERGE_ORDER[kind], self._source, self._number, kind, underlying, rows, columns)
 
 
 class TardisContext:

@@ -9,8 +9,9 @@ import numpy as np
 
 from features.events import Kind
 from pipeline.sources.csv_kernels import MISSING
+from pipeline.sources.listing import RunNumbers
 from pipeline.sources.runs import Run
-from pipeline.sources.tardis_decoder import RunNumbers, TardisContext
+from pipeline.sources.tardis_decoder import TardisContext
 from pipeline.sources.tardis_rows import MAX_TIME_US, NANOS_PER_MICRO, TardisRows
 
 Array = np.ndarray[Any, Any]

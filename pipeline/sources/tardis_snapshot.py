@@ -9,9 +9,10 @@ import numpy as np
 
 from features.events import ASK, BID, LAST, SNAPSHOT, Kind
 from pipeline.sources.csv_kernels import MISSING
+from pipeline.sources.listing import RunNumbers
 from pipeline.sources.runs import Run
 from pipeline.sources.tardis_book import IDS_PER_MICRO
-from pipeline.sources.tardis_decoder import RunNumbers, TardisContext
+from pipeline.sources.tardis_decoder import TardisContext
 from pipeline.sources.tardis_rows import NANOS_PER_MICRO, TardisRows
 
 Array = np.ndarray[Any, Any]

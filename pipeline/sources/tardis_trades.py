@@ -9,8 +9,9 @@ from typing import Final
 import numpy as np
 
 from features.events import Kind
+from pipeline.sources.listing import RunNumbers
 from pipeline.sources.runs import Run
-from pipeline.sources.tardis_decoder import RunNumbers, TardisContext
+from pipeline.sources.tardis_decoder import TardisContext
 from pipeline.sources.tardis_rows import NANOS_PER_MICRO, TardisRows
 
 REMEMBERED: Final = 10_000
