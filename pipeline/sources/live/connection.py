@@ -107,6 +107,11 @@ class Connection:
         self._outbox: asyncio.Queue[bytes] | None = None
         self._log = structlog.get_logger().bind(url=url.partition("?")[0])
 
+    @property
+    def is_open(self) -> bool:
+        """Whether messages can come and go now."""
+        return self._outbox is not None
+
     def post(self, message: bytes) -> None:
         """Send as text, in order, as soon as the rate allows it.
 

@@ -215,7 +215,9 @@ class DeribitLive:
             due = [
                 channel
                 for channel in self._decoder.broken
-                if now - self._asked_at.get(channel, -self._config.retry_s) >= self._config.retry_s
+                if self._connection.is_open
+                and channel.split(".")[1] in self._subscribed
+                and now - self._asked_at.get(channel, -self._config.retry_s) >= self._config.retry_s
             ]
             if due:
                 self._counts["resubscribed"] += len(due)

@@ -22,6 +22,7 @@ from pipeline.sources.live.session import follow
 CONFIG = BinanceConfig(
     ["BTCUSDT"], connection=QUICK, check_interval_s=0.005, snapshots_per_s=100.0, snapshot_burst=2, rest_timeout_s=2.0
 )
+STALLING = replace(CONFIG, connection=replace(QUICK, stall_timeout_s=0.3))
 GARBAGE = '{"stream": nonsense'
 
 
@@ -99,7 +100,7 @@ def test_rows_of_every_stream() -> None:
 )
 def test_after_every_failure_the_book_is_the_venues_again(plans: tuple[Plan, ...], ended: dict[str, int]) -> None:
     server = BinanceServer(*plans)
-    sink, live = asyncio.run(play(server))
+    sink, live = asyncio.run(play(server, STALLING if Stall() in plans[0] else CONFIG))
     assert best(sink.batches) == (True, *server.book.best())
     assert {reason: live.counts[reason] for reason in ("closed", "stalled", "refused") if live.counts[reason]} == ended
     assert live.counts["opened"] == len(plans)
