@@ -127,13 +127,14 @@ class _Replay:
         seq = data.column(3).to_numpy()
         if not seq.any():
             seq = self._numbered(slot, names)
-        numbers = (data.column(name).to_numpy() for name in BOOK_NUMBERS)
+        numbers = [data.column(name).to_numpy() for name in BOOK_NUMBERS]
         # An event ends with LAST, so there are no more of them than such rows.
         events = int(np.count_nonzero(data.column("flags").to_numpy() & LAST))
         out_row = np.empty(events, dtype=np.int64)
         state = np.empty((2, events), dtype=np.bool_)
         out = np.empty((4 * self._levels, events), dtype=np.int64)
-        written = _replay(self._books, slot, seq, *numbers, self._levels, out_row, state, out)
+        everything: Any = (self._books, slot, seq, *numbers, self._levels, out_row, state, out)
+        written = _replay(*everything)
         at = pa.array(out_row[:written])
         picked = [data.column(name).take(at) for name in _FIRST]
         return _frame(picked, [*state[:, :written], *out[:, :written]], self._levels)

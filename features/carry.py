@@ -36,7 +36,7 @@ def _basis(bars: Bars, s: int, mid: float) -> float:
         return float(PERIODS_A_YEAR * (mid / index - 1.0))
     left_ns = bars.expiry_ns[s] - bars.clock[END]
     if bars.carry_kind[s] == FUTURE and left_ns > 0:
-        return math.log(mid / index) / (left_ns / YEAR_NS)
+        return float(math.log(mid / index) / (left_ns / YEAR_NS))
     return math.nan
 
 

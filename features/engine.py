@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -30,6 +30,13 @@ Array = np.ndarray[Any, Any]
 
 MAX_BARS_AT_ONCE: Final = 200_000
 """Bars that a row may close at once, more than two days of seconds: beyond it the row's clock is wrong."""
+
+_KERNELS: Final[Mapping[Kind, Callable[..., int]]] = {
+    Kind.BOOK: k.book_rows,
+    Kind.TRADE: k.trade_rows,
+    Kind.TRADE_CORRECTION: k.correction_rows,
+    Kind.FUNDING: k.funding_rows,
+}
 
 _CARRY: Final = {"perpetual": bar_state.PERPETUAL, "future": bar_state.FUTURE}
 
@@ -107,18 +114,18 @@ class UnderlyingEngine:
         slot = self._slots(data, rejects)
         room = self._room(int(stream.max()))
         event, recv, seq = (data.column(i).to_numpy() for i in (1, 2, 3))
-        state, out = (self._plan, self._bars, self._books, slot), (room.integers, room.floats)
+        state = (self._plan, self._bars, self._books, slot)
+        arguments: tuple[Any, ...]
         if kind is Kind.BOOK:
-            own = [data.column(i).to_numpy() for i in range(6, 12)]
-            written = k.book_rows(*state, event, stream, recv, seq, *own, *out)
+            arguments = (event, stream, recv, seq, *(data.column(i).to_numpy() for i in range(6, 12)))
         elif kind is Kind.TRADE:
-            own = [data.column(i).to_numpy() for i in range(7, 10)]
-            written = k.trade_rows(*state, event, stream, recv, seq, *own, *out)
+            arguments = (event, stream, recv, seq, *(data.column(i).to_numpy() for i in range(7, 10)))
         elif kind is Kind.FUNDING:
-            own = [data.column(i).fill_null(0).to_numpy() for i in (6, 7, 9)]
-            written = k.funding_rows(*state, event, stream, recv, *own, *out)
+            arguments = (event, stream, recv, *(data.column(i).fill_null(0).to_numpy() for i in (6, 7, 9)))
         else:
-            written = k.correction_rows(*state, stream, recv, *out)
+            arguments = (stream, recv)
+        everything: Any = (*state, *arguments, room.integers, room.floats)
+        written = _KERNELS[kind](*everything)
         return self._finished(room, written)
 
     def _moved(self, data: pa.RecordBatch, stream: Array) -> list[pa.RecordBatch]:

@@ -40,4 +40,4 @@ def drawdown(mid: Array) -> float:
     largest = 0.0
     for value in mid:
         largest = max(largest, value)
-    return 1.0 - mid[-1] / largest
+    return float(1.0 - mid[-1] / largest)

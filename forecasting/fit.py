@@ -20,7 +20,7 @@ from features.events import NANO
 from features.rows import raw_rows
 from forecasting.evaluate import diebold_mariano, mean_by_bar, qlike
 from forecasting.har import Har, fit_har
-from forecasting.inputs import RESIDUAL_INPUTS, har_floors
+from forecasting.inputs import RESIDUAL_INPUTS, Input, har_floors
 from forecasting.model import ForecastModel, all_columns, residual_raw, variance_floor
 from forecasting.residual import ResidualTrees, Rows, fit_trees
 from forecasting.split import Mask, purged_split
@@ -51,6 +51,7 @@ class _Window:
     realized: Float  # N
     har_columns: tuple[str, ...]
     horizon_bars: int
+    inputs: tuple[Input, ...]
 
     def line(self, rows: Mask) -> Har:
         x_NP = self.raw[rows][:, : len(self.har_columns)]
@@ -60,12 +61,12 @@ class _Window:
         return line.log_forecast(self.raw[rows][:, : len(self.har_columns)])
 
     def residual_rows(self, line: Har, rows: Mask) -> Rows:
-        raw_NC = residual_raw(self.raw[rows], self.har_columns, RESIDUAL_INPUTS)
-        return Rows(raw_NC, np.log(self.realized[rows]) - self.log_forecast(line, rows))
+        raw_NC = residual_raw(self.raw[rows], self.har_columns, self.inputs)
+        return Rows(raw_NC, np.log(self.realized[rows]) - self.log_forecast(line, rows), self.inputs)
 
     def forecasts(self, line: Har, trees: ResidualTrees, weight: float, rows: Mask) -> Float:
         """Before any smearing."""
-        raw_NC = residual_raw(self.raw[rows], self.har_columns, RESIDUAL_INPUTS)
+        raw_NC = residual_raw(self.raw[rows], self.har_columns, self.inputs)
         return np.exp(self.log_forecast(line, rows) + weight * trees.predict(raw_NC))
 
     def smearing(self, line: Har, trees: ResidualTrees, weight: float, rows: Mask) -> float:
@@ -83,7 +84,12 @@ class _Choice:
 
 
 def fit_forecast(
-    frame: pl.DataFrame, *, horizon_bars: int, har_columns: tuple[str, ...], seed: int = 0
+    frame: pl.DataFrame,
+    *,
+    horizon_bars: int,
+    har_columns: tuple[str, ...],
+    inputs: tuple[Input, ...] = RESIDUAL_INPUTS,
+    seed: int = 0,
 ) -> ForecastModel:
     """Fit line and trees on universe rows of any number of underlyings.
 
@@ -91,6 +97,7 @@ def fit_forecast(
         frame: universe rows.
         horizon_bars: bars ahead.
         har_columns: realized-variance columns of the line.
+        inputs: what the trees read.
         seed: of the trees.
 
     Raises:
@@ -99,7 +106,7 @@ def fit_forecast(
     """
     interval_ns = bar_interval_ns(frame)
     horizon_s = horizon_bars * interval_ns / NANO
-    window = _usable(frame, horizon_bars, har_columns, variance_floor(horizon_s))
+    window = _usable(frame, horizon_bars, har_columns, inputs, variance_floor(horizon_s))
     choice = _choose(window, interval_ns, seed)
     everything = np.ones(len(window.realized), dtype=np.bool_)
     line = window.line(everything)
@@ -121,11 +128,13 @@ def fit_forecast(
     )
 
 
-def _usable(frame: pl.DataFrame, horizon_bars: int, har_columns: tuple[str, ...], floor: float) -> _Window:
+def _usable(
+    frame: pl.DataFrame, horizon_bars: int, har_columns: tuple[str, ...], inputs: tuple[Input, ...], floor: float
+) -> _Window:
     har_floors(har_columns)  # refuses columns that are no variance
     ordered = frame.sort("bar_ts", "underlying")
     y_N = np.maximum(realized_variance_ahead(ordered, horizon_bars), floor)
-    raw_NC = raw_rows(ordered, all_columns(har_columns))
+    raw_NC = raw_rows(ordered, all_columns(har_columns, inputs))
     known = ~np.isnan(y_N) & ~np.isnan(raw_NC[:, : len(har_columns)]).any(axis=1)
     needed = MIN_ROWS_PER_COEFFICIENT * (1 + len(har_columns))
     if (count := int(known.sum())) < needed:
@@ -134,7 +143,7 @@ def _usable(frame: pl.DataFrame, horizon_bars: int, har_columns: tuple[str, ...]
             f"{needed} are needed.",
             "Fit on a longer window, forecast a shorter horizon, or leave out the longest realized variance.",
         )
-    return _Window(ordered["bar_ts"].to_numpy()[known], raw_NC[known], y_N[known], har_columns, horizon_bars)
+    return _Window(ordered["bar_ts"].to_numpy()[known], raw_NC[known], y_N[known], har_columns, horizon_bars, inputs)
 
 
 def _choose(window: _Window, interval_ns: int, seed: int) -> _Choice:

@@ -52,6 +52,13 @@ RESIDUAL_INPUTS: Final = (
 )
 """Direction goes in as a size: variance has no sign, and a few hundred rows would teach a drift as a law."""
 
+
+def residual_inputs(further: tuple[str, ...] = ()) -> tuple[Input, ...]:
+    """``RESIDUAL_INPUTS``, then ``further`` columns as they are: a user's own features, for example."""
+    here = {each.column for each in RESIDUAL_INPUTS}
+    return (*RESIDUAL_INPUTS, *(Input(column) for column in dict.fromkeys(further) if column not in here))
+
+
 HAR_FLOORS: Final = {i.column: i.floor for i in RESIDUAL_INPUTS if "realized_variance" in i.column}
 
 

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.artifact import Manifest, load_artifact, save_artifact
-from features.catalog import catalogue_hash
 from features.kernel import kernel
 from forecasting.har import Har
 from forecasting.inputs import RESIDUAL_INPUTS, VARIANCE_FLOOR_PER_S, Input
@@ -61,7 +60,12 @@ class ForecastModel:
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns of a raw row, in order."""
-        return all_columns(self.har_columns)
+        return all_columns(self.har_columns, self.inputs)
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """What the trees read."""
+        return RESIDUAL_INPUTS if self.trees is None else self.trees.inputs
 
     @property
     def variance_floor(self) -> float:
@@ -85,14 +89,14 @@ class ForecastModel:
             _exponential(log_N, correction_N, 0.0, self.har.smearing),
         )
 
-    def save(self, folder: Path, *, data: Mapping[str, Any]) -> Manifest:
-        """Write the model folder; ``data`` says what it was fitted on."""
+    def save(self, folder: Path, *, catalogue: str, data: Mapping[str, Any]) -> Manifest:
+        """Write the model folder; ``catalogue`` and ``data`` say on which features and rows it was fitted."""
         tensors = {"har_floors": self.har.floors, "har_coefficients": self.har.coefficients}
         return save_artifact(
             folder,
             kind=KIND,
             name=folder.name,
-            catalogue=catalogue_hash(),
+            catalogue=catalogue,
             seed=self.seed,
             settings={
                 "har_columns": self.har_columns,
@@ -101,7 +105,7 @@ class ForecastModel:
                 "weight": self.weight,
                 "horizon_bars": self.horizon_bars,
                 "horizon_s": self.horizon_s,
-                "inputs": [[each.column, each.transform, each.floor] for each in RESIDUAL_INPUTS],
+                "inputs": [[each.column, each.transform, each.floor] for each in self.inputs],
             },
             metrics=self.metrics,
             data=data,
@@ -143,14 +147,14 @@ def variance_floor(horizon_s: float) -> float:
     return VARIANCE_FLOOR_PER_S * horizon_s
 
 
-def all_columns(har_columns: tuple[str, ...]) -> tuple[str, ...]:
+def all_columns(har_columns: tuple[str, ...], inputs: tuple[Input, ...]) -> tuple[str, ...]:
     """The line's regressors, then what else the trees read."""
-    return har_columns + tuple(each.column for each in RESIDUAL_INPUTS if each.column not in har_columns)
+    return har_columns + tuple(each.column for each in inputs if each.column not in har_columns)
 
 
 def residual_raw(raw_NC: Float, har_columns: tuple[str, ...], inputs: tuple[Input, ...]) -> Float:
     """The trees' inputs in their order, out of rows in the order of :func:`all_columns`."""
-    columns = all_columns(har_columns)
+    columns = all_columns(har_columns, inputs)
     return raw_NC[:, [columns.index(each.column) for each in inputs]]
 
 

@@ -58,6 +58,7 @@ class Rows:
 
     raw: Float  # NC
     residual: Float  # N
+    inputs: tuple[Input, ...] = RESIDUAL_INPUTS  # C
 
 
 def fit_trees(train: Rows, seed: int, *, stop: Rows | None = None, n_trees: int = MAX_TREES) -> ResidualTrees:
@@ -69,12 +70,12 @@ def fit_trees(train: Rows, seed: int, *, stop: Rows | None = None, n_trees: int 
         stop: rows after the training rows, purged; boosting stops when they do not improve.
         n_trees: number of trees, at most.
     """
-    x_NC = transform(train.raw, RESIDUAL_INPUTS)
+    x_NC = transform(train.raw, train.inputs)
     medians = np.array([_median(column) for column in x_NC.T])
     data = lgb.Dataset(x_NC - medians, train.residual, params=_parameters(len(x_NC), seed))
     valid, callbacks = [], []
     if stop is not None:
-        x_stop = transform(stop.raw, RESIDUAL_INPUTS) - medians
+        x_stop = transform(stop.raw, train.inputs) - medians
         valid = [lgb.Dataset(x_stop, stop.residual, reference=data)]
         callbacks = [lgb.early_stopping(STOP_AFTER, verbose=False)]
     booster = lgb.train(
@@ -82,7 +83,7 @@ def fit_trees(train: Rows, seed: int, *, stop: Rows | None = None, n_trees: int 
     )
     # Through its text at once: the model that is measured is the one that will be loaded.
     best = booster.best_iteration if stop is not None else -1
-    return ResidualTrees(booster.model_to_string(num_iteration=best), medians)
+    return ResidualTrees(booster.model_to_string(num_iteration=best), medians, train.inputs)
 
 
 def _parameters(n_rows: int, seed: int) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -16,7 +16,8 @@ from pipeline.chain import Chain
 from pipeline.lake import Lake, LakeError, positioned
 from pipeline.settings import Settings
 from pipeline.stages import feature_stage, signal_stage, universe_stage
-from pipeline.tables import TABLES
+from pipeline.tables import Table, tables_of
+from pipeline.user_features import catalogue_of
 
 COMMIT_ROWS: Final = 100_000
 
@@ -53,11 +54,12 @@ def backfill(
         LakeError: ``target`` holds rows of these tables already; a backfill never mixes with them.
     """
     stages = chain_stages(settings, with_signals)
+    tables = tables_of(catalogue_of(settings))
     for name, _ in stages:
-        if target.files(TABLES[name]):
+        if target.files(tables[name]):
             raise LakeError(f"{target.path / name} has rows already.", "Backfill into an empty lake: --to.")
     result = BackfillResult()
-    writer = _Writer(target, result)
+    writer = _Writer(target, result, tables)
 
     def rejected(_stage: str, reject: Reject) -> None:
         result.rejects[reject.reason] += reject.rows
@@ -74,8 +76,9 @@ def backfill(
 class _Writer:
     """Collects rows and appends them in commits of a good size."""
 
-    def __init__(self, lake: Lake, result: BackfillResult) -> None:
+    def __init__(self, lake: Lake, result: BackfillResult, tables: Mapping[str, Table]) -> None:
         self._lake = lake
+        self._tables = tables
         self._result = result
         self._waiting: dict[str, list[pa.RecordBatch]] = {}
         self._rows = 0
@@ -90,7 +93,7 @@ class _Writer:
     def flush(self) -> None:
         """Append what waits."""
         for name, batches in self._waiting.items():
-            table = TABLES[name]
+            table = self._tables[name]
             data = pa.Table.from_batches(batches).combine_chunks()
             first = self._result.rows[name]
             numbers = np.arange(first, first + data.num_rows)

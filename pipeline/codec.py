@@ -7,7 +7,8 @@ from typing import Final
 
 import pyarrow as pa
 
-from features import catalog, signals
+from features import signals
+from features.catalog import STANDARD, Catalogue
 from features.declared import own_activity
 from features.errors import BadInputError
 from features.events import SCHEMAS, EventBatch, Kind
@@ -16,13 +17,18 @@ KIND_HEADER: Final = "kind"
 MAX_ROWS: Final = 1_600
 MAX_BYTES: Final = 1_000_000
 
-ROW_SCHEMAS: Final[Mapping[str, pa.Schema]] = {
-    "features": catalog.SCHEMA,
-    "universe": catalog.UNIVERSE_SCHEMA,
-    "signals": signals.SCHEMA,
-    "own.activity": own_activity.SCHEMA,
-}
-"""Schemas of our own topics, by their ``kind`` header."""
+
+def row_schemas(catalogue: Catalogue) -> Mapping[str, pa.Schema]:
+    """Schemas of our own topics, by their ``kind`` header."""
+    return {
+        "features": catalogue.schema,
+        "universe": catalogue.universe_schema,
+        "signals": signals.SCHEMA,
+        "own.activity": own_activity.SCHEMA,
+    }
+
+
+ROW_SCHEMAS: Final = row_schemas(STANDARD)
 
 
 class UndecodableError(BadInputError):
@@ -47,13 +53,13 @@ def encode(data: pa.RecordBatch) -> bytes:
     return bytes(sink.getvalue().to_pybytes())
 
 
-def decode_rows(kind: str, payload: bytes) -> pa.RecordBatch:
+def decode_rows(kind: str, payload: bytes, schemas: Mapping[str, pa.Schema] = ROW_SCHEMAS) -> pa.RecordBatch:
     """Decode rows of one of our own topics.
 
     Raises:
         UndecodableError: the kind is unknown, or the payload is not one batch of its schema.
     """
-    schema = ROW_SCHEMAS.get(kind)
+    schema = schemas.get(kind)
     if schema is None:
         raise UndecodableError("unknown_kind", f"kind {kind!r}")
     return _decode(schema, payload)

@@ -16,7 +16,6 @@ import msgspec
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
-from features.catalog import catalogue_hash
 from features.errors import BadInputError, ConfigError
 from features.stage import Reject
 from hedger.decide import Decider
@@ -50,6 +49,7 @@ from pipeline.log import Outbox, send_dead_letter
 from pipeline.portfolios import read_limits, read_portfolio
 from pipeline.settings import Settings
 from pipeline.topics import DECISION_INPUTS, DECISIONS, FILLS, ORDERS, SIGNALS
+from pipeline.user_features import catalogue_of
 
 GROUP: Final = "decisions"
 TASK: Final = "decisions/0"
@@ -66,7 +66,7 @@ class DecisionWorker:
         self._settings = settings
         self._log = structlog.get_logger().bind(stage=GROUP)
         self._portfolio = read_portfolio(settings.portfolio)
-        policy = load_policy(settings.models / POLICY_FOLDER, catalogue_hash())
+        policy = load_policy(settings.models / POLICY_FOLDER, catalogue_of(settings).hash)
         self._decider = Decider(self._portfolio, read_limits(settings.limits), policy)
         self._gateway = PaperGateway()
         self._outbox = Outbox(settings, linger_ms=0)

@@ -11,7 +11,9 @@ import polars as pl
 from features.artifact import Manifest
 from features.errors import BadInputError
 from pipeline.lake import Lake
+from pipeline.settings import Settings
 from pipeline.tables import TABLES
+from pipeline.user_features import catalogue_of
 
 if TYPE_CHECKING:
     from hedger.portfolio import Portfolio
@@ -54,27 +56,32 @@ def training_rows(lake: Path, until: int | None) -> tuple[pl.DataFrame, dict[str
     }
 
 
-def fit_regimes_artifact(lake: Path, models: Path, until: int | None, seed: int) -> Manifest:
+def fit_regimes_artifact(settings: Settings, until: int | None, seed: int) -> Manifest:
     """Hidden Markov model and K-Means of three regimes."""
     from regimes.model import fit_regimes
 
-    frame, data = training_rows(lake, until)
-    return fit_regimes(frame, seed=seed).save(models / REGIMES_FOLDER, data=data)
+    frame, data = training_rows(settings.lake, until)
+    catalogue = catalogue_of(settings).hash
+    return fit_regimes(frame, seed=seed).save(settings.models / REGIMES_FOLDER, catalogue=catalogue, data=data)
 
 
-def fit_forecast_artifact(lake: Path, models: Path, until: int | None, seed: int, horizon_bars: int) -> Manifest:
-    """HAR, and LightGBM on its residual, of realized variance over the next ``horizon_bars``."""
+def fit_forecast_artifact(settings: Settings, until: int | None, seed: int, horizon_bars: int) -> Manifest:
+    """HAR, and LightGBM on its residual, of realized variance over the next ``horizon_bars``.
+
+    The trees also read the columns ``settings.forecast_inputs``, a user's own among them.
+    """
     from forecasting.fit import fit_forecast
+    from forecasting.inputs import residual_inputs
 
-    frame, data = training_rows(lake, until)
+    frame, data = training_rows(settings.lake, until)
     known = tuple(name for name in HAR_COLUMNS if frame[name].null_count() <= (1 - MIN_COVERAGE) * frame.height)
-    model = fit_forecast(frame, horizon_bars=horizon_bars, har_columns=known, seed=seed)
-    return model.save(models / FORECAST_FOLDER, data=data)
+    inputs = residual_inputs(settings.forecast_inputs)
+    model = fit_forecast(frame, horizon_bars=horizon_bars, har_columns=known, inputs=inputs, seed=seed)
+    return model.save(settings.models / FORECAST_FOLDER, catalogue=catalogue_of(settings).hash, data=data)
 
 
 def train_policy_artifact(
-    lake: Path,
-    models: Path,
+    settings: Settings,
     portfolio: Portfolio,
     until: int | None,
     config: TrainingConfig,
@@ -83,5 +90,5 @@ def train_policy_artifact(
     """A no-trade-band policy on paths whose volatility, jumps and cost per regime come from the fitted regimes."""
     from pipeline.train import train
 
-    frame, data = training_rows(lake, until)
-    return train(frame, data, models / REGIMES_FOLDER, models / POLICY_FOLDER, portfolio, config, progress)
+    frame, data = training_rows(settings.lake, until)
+    return train(frame, data, settings.models, catalogue_of(settings).hash, portfolio, config, progress)

@@ -50,6 +50,8 @@ class Lake:
                 self._handle(table),
                 data.select(table.schema.names).cast(table.schema),
                 mode="append",
+                # A catalogue with more features than the table has columns adds them; older rows have nulls there.
+                schema_mode="merge",
                 writer_properties=WriterProperties(**_WRITER),
                 commit_properties=CommitProperties(app_transactions=transactions),
             )

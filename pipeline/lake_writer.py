@@ -19,7 +19,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
 from features.events import EventBatch
 from pipeline import topics
-from pipeline.codec import KIND_HEADER, ROW_SCHEMAS, UndecodableError, decode_event, decode_rows
+from pipeline.codec import KIND_HEADER, UndecodableError, decode_event, decode_rows, row_schemas
 from pipeline.kafka import (
     CONNECT_TIMEOUT_S,
     commit,
@@ -33,13 +33,12 @@ from pipeline.kafka import (
 from pipeline.lake import Lake, LakeError, positioned
 from pipeline.records import record_columns
 from pipeline.settings import Settings
-from pipeline.tables import TABLES, Table
+from pipeline.tables import TABLES, Table, tables_of
+from pipeline.user_features import catalogue_of
 
 GROUP: Final = "lake"
 
 SOURCES: Final = tuple(sorted({table.topic for table in TABLES.values()}))
-
-_BY_KIND: Final = {(table.topic, table.kind): table for table in TABLES.values()}
 
 
 class LakeWriter:
@@ -48,6 +47,10 @@ class LakeWriter:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._lake = Lake(settings.lake)
+        catalogue = catalogue_of(settings)
+        self._schemas = row_schemas(catalogue)
+        self._tables = tables_of(catalogue)
+        self._by_kind = {(table.topic, table.kind): table for table in self._tables.values()}
         self._log = structlog.get_logger().bind(stage=GROUP)
         self._waiting: dict[str, list[pa.Table]] = {}
         self._rows = 0
@@ -87,7 +90,7 @@ class LakeWriter:
             return
         self._next[topic, partition] = offset + 1
         kind = header(message, KIND_HEADER) or ""
-        table = _BY_KIND.get((topic, kind)) or _BY_KIND.get((topic, ""))
+        table = self._by_kind.get((topic, kind)) or self._by_kind.get((topic, ""))
         if table is None or offset < self._lake.version(table, topic, partition):
             return
         try:
@@ -105,8 +108,8 @@ class LakeWriter:
         if table.topic == topics.EVENTS:
             batch = decode_event(kind, (message.key() or b"").decode(errors="replace"), payload)
             return positioned(table, stored_columns(batch), partition, offset, range(batch.data.num_rows))
-        if kind in ROW_SCHEMAS:
-            data = decode_rows(kind, payload)
+        if kind in self._schemas:
+            data = decode_rows(kind, payload, self._schemas)
             columns: Mapping[str, Any] = dict(zip(data.schema.names, data.columns, strict=True))
             count = data.num_rows
         else:
@@ -137,7 +140,7 @@ class LakeWriter:
         """Tables first, offsets last."""
         self._last_commit = time.monotonic()
         for name, pieces in self._waiting.items():
-            table = TABLES[name]
+            table = self._tables[name]
             offsets = {key: offset for key, offset in self._next.items() if key[0] == table.topic}
             self._lake.append(table, pa.concat_tables(pieces), offsets)
         self._waiting.clear()
@@ -163,7 +166,7 @@ class LakeWriter:
         """A broker that came back empty would make us drop new rows as old ones: stop instead."""
         end = ends[where.topic, where.partition]
         known = max(
-            self._lake.version(t, where.topic, where.partition) for t in TABLES.values() if t.topic == where.topic
+            self._lake.version(t, where.topic, where.partition) for t in self._tables.values() if t.topic == where.topic
         )
         if known > end:
             raise LakeError(

@@ -32,6 +32,9 @@ class Settings(BaseSettings):
     reference: dict[str, str] = Field(
         {"BTC": "sim:BTC-PERP", "ETH": "sim:ETH-PERP"}, description="underlying -> instrument that stands for it"
     )
+    features: tuple[Path, ...] = Field((), description="files of your own features, read in this order")
+    forecast_inputs: tuple[str, ...] = Field((), description="further columns that the forecast's trees read")
+    drop_crossing_levels: bool = Field(False, description="let a newer book level remove stale ones that it crosses")
     interval_ns: int = Field(1_000_000_000, description="length of a bar")
     active_from_bar_ts: int = Field(0, description="first bar (ns) at which decisions are made")
     checkpoint_interval_ms: int = Field(5_000, ge=10, description="time between checkpoints of a worker's state")

@@ -10,7 +10,6 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from features.catalog import catalogue_hash
 from features.signals import SCHEMA
 from features.stage import Keyed, StageOutput
 from features.state import pack, unpack
@@ -33,22 +32,22 @@ class SignalStage:
 
     name = "signals"
 
-    def __init__(self, regimes: RegimeModel, forecast: ForecastModel) -> None:
+    def __init__(self, regimes: RegimeModel, forecast: ForecastModel, catalogue: str) -> None:
         self._regimes = regimes
         self._forecast = forecast
-        self._version = f"{catalogue_hash()}+{regimes.version}+{forecast.version}"
+        self._version = f"{catalogue}+{regimes.version}+{forecast.version}"
         self._posterior: dict[str, np.ndarray[Any, Any]] = {}
         self._last_bar: dict[str, int] = {}
 
     @classmethod
-    def load(cls, models: Path) -> SignalStage:
-        """Load both models from their folders.
+    def load(cls, models: Path, catalogue: str) -> SignalStage:
+        """Load both models from their folders, made for features of ``catalogue``.
 
         Raises:
             ArtifactError: one is missing, damaged, or made for another catalogue.
         """
-        catalogue = catalogue_hash()
-        return cls(load_regimes(models / REGIMES_FOLDER, catalogue), load_forecast(models / FORECAST_FOLDER, catalogue))
+        regimes = load_regimes(models / REGIMES_FOLDER, catalogue)
+        return cls(regimes, load_forecast(models / FORECAST_FOLDER, catalogue), catalogue)
 
     def process(self, batch: pa.RecordBatch) -> StageOutput:
         """Take universe rows in order."""

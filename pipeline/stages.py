@@ -82,7 +82,12 @@ def stage_spec(name: str, settings: Settings) -> StageSpec:
             "features", topics.EVENTS, topics.FEATURES, decode_event, lambda: feature_stage(settings)
         ),
         "universe": lambda: StageSpec(
-            "universe", topics.FEATURES, topics.UNIVERSE, _rows_of(settings), lambda: universe_stage(settings), whole=True
+            "universe",
+            topics.FEATURES,
+            topics.UNIVERSE,
+            _rows_of(settings),
+            lambda: universe_stage(settings),
+            whole=True,
         ),
         "signals": lambda: StageSpec(
             "signals", topics.UNIVERSE, topics.SIGNALS, _rows_of(settings), lambda: signal_stage(settings)

@@ -8,7 +8,8 @@ from typing import Final
 
 import pyarrow as pa
 
-from features import catalog, signals
+from features import signals
+from features.catalog import STANDARD, Catalogue
 from features.declared import own_activity
 from features.events import SCHEMAS, Kind
 from pipeline import topics
@@ -116,11 +117,13 @@ FILL_COLUMNS: Final = _record(
     ("fee_usd", pa.float64()),
 )
 
-TABLES: Final[Mapping[str, Table]] = {
-    table.name: table
-    for table in (
+
+def tables_of(catalogue: Catalogue) -> Mapping[str, Table]:
+    """Every table of a system with these features, by name."""
+    tables = (
         _raw("book", Kind.BOOK, "order-book levels as they came: integer increments, snapshot and last-in-event flags"),
         _raw("trades", Kind.TRADE, "trades; aggressor +1 bought, -1 sold"),
+        _raw("trade_corrections", Kind.TRADE_CORRECTION, "what a trade should have been; size 0: it is busted"),
         _raw("options", Kind.OPTION_QUOTE, "option quotes; *_e9 columns are in units of 1e-9"),
         _raw("funding", Kind.FUNDING, "funding rate per 8 hours, index, mark, open interest"),
         _raw("alt", Kind.ALT, "alternative data, known from ts_available on"),
@@ -130,7 +133,7 @@ TABLES: Final[Mapping[str, Table]] = {
             "features",
             topics.FEATURES,
             "features",
-            catalog.SCHEMA,
+            catalogue.schema,
             "bar_ts",
             "one row an instrument and bar (`hedgeflow features list`)",
             ("instrument",),
@@ -139,7 +142,7 @@ TABLES: Final[Mapping[str, Table]] = {
             "universe",
             topics.UNIVERSE,
             "universe",
-            catalog.UNIVERSE_SCHEMA,
+            catalogue.universe_schema,
             "bar_ts",
             "each underlying's reference instrument beside its peers",
             ("instrument",),
@@ -184,4 +187,8 @@ TABLES: Final[Mapping[str, Table]] = {
             "what could not be used, why, and its bytes",
         ),
     )
-}
+    return {table.name: table for table in tables}
+
+
+TABLES: Final = tables_of(STANDARD)
+"""Of a system with the features of the house."""

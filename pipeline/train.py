@@ -10,11 +10,11 @@ import numpy as np
 import polars as pl
 
 from features.artifact import Manifest, load_artifact
-from features.catalog import catalogue_hash
 from hedger.policy import KIND, save_policy
 from hedger.portfolio import Portfolio
 from hedger.regime_parameters import RegimeParameters, calibrate
 from hedger.training import TrainingConfig, TrainingStep, train_policy
+from pipeline.fit import POLICY_FOLDER, REGIMES_FOLDER
 from regimes.model import RegimeModel, load_regimes
 from regimes.paths import MarkovPaths
 
@@ -24,8 +24,8 @@ BAR_S: Final = 1.0
 def train(
     frame: pl.DataFrame,
     data: Mapping[str, Any],
-    regimes_folder: Path,
-    policy_folder: Path,
+    models: Path,
+    catalogue: str,
     portfolio: Portfolio,
     config: TrainingConfig,
     progress: Callable[[float, str], None],
@@ -35,7 +35,7 @@ def train(
     One policy serves every underlying of the portfolio: it sees moneyness, expiry, volatility, spread and posterior,
     none of which names the underlying.
     """
-    regimes = load_regimes(regimes_folder, catalogue_hash())
+    regimes = load_regimes(models / REGIMES_FOLDER, catalogue)
     parameters = portfolio_parameters(frame, regimes, portfolio)
     paths = MarkovPaths(regimes.markov, step_bars=round(config.step_s / BAR_S))
 
@@ -46,15 +46,15 @@ def train(
 
     trained = train_policy(parameters, paths, config, report)
     save_policy(
-        policy_folder,
+        models / POLICY_FOLDER,
         trained.policy,
-        name=policy_folder.name,
-        catalogue=catalogue_hash(),
+        name=POLICY_FOLDER,
+        catalogue=catalogue,
         seed=config.seed,
         metrics=trained.metrics,
         data={**data, "regimes": regimes.version},
     )
-    return load_artifact(policy_folder, kind=KIND, catalogue=catalogue_hash()).manifest
+    return load_artifact(models / POLICY_FOLDER, kind=KIND, catalogue=catalogue).manifest
 
 
 def portfolio_parameters(frame: pl.DataFrame, regimes: RegimeModel, portfolio: Portfolio) -> RegimeParameters:

@@ -22,7 +22,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.artifact import Manifest, load_artifact, save_artifact
-from features.catalog import catalogue_hash
 from features.errors import BadInputError
 from features.rows import raw_rows
 from regimes.features import (
@@ -121,14 +120,14 @@ class RegimeModel:
             label_N[own] = nearest_centroid(x_TD, self.centroids)
         return posterior_NK, label_N
 
-    def save(self, folder: Path, *, data: Mapping[str, Any]) -> Manifest:
-        """Write the model folder; ``data`` says what it was fitted on."""
+    def save(self, folder: Path, *, catalogue: str, data: Mapping[str, Any]) -> Manifest:
+        """Write the model folder; ``catalogue`` and ``data`` say on which features and rows it was fitted."""
         names = sorted(self.scalers)
         return save_artifact(
             folder,
             kind=KIND,
             name=folder.name,
-            catalogue=catalogue_hash(),
+            catalogue=catalogue,
             seed=self.seed,
             settings={
                 "observations": [asdict(observation) for observation in self.observations],

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from features.feature import MINUTE, SECOND, Feature, window_name
+from features.feature import FLOAT, INTEGER, MINUTE, SECOND, Feature, window_name
 
 LOST: Final = "a trade of the bar was lost or unusable, or the increments changed"
 TOO_LARGE: Final = "the sum does not fit into 62 bits"
@@ -29,9 +29,8 @@ _IMPACT: Final = "features.price_impact"
 _W: Final = window_name(IMPACT_NS)
 
 
-def _bar(name: str, unit: str, formula: str, null_when: str = LOST, reference: str = "", dtype: str = "") -> Feature:
-    own = {"dtype": dtype} if dtype else {}
-    return Feature(name, unit, formula, null_when, ("trade",), _BAR, reference, **own)
+def _bar(name: str, unit: str, formula: str, null_when: str = LOST, reference: str = "", dtype: str = FLOAT) -> Feature:
+    return Feature(name, unit, formula, null_when, ("trade",), _BAR, reference, dtype=dtype)
 
 
 FEATURES: Final[tuple[Feature, ...]] = (
@@ -44,7 +43,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
         "contract_size",
         f"{LOST}; or {TOO_LARGE}",
     ),
-    _bar("trade_count", "1", "number of trades", dtype="int64"),
+    _bar("trade_count", "1", "number of trades", dtype=INTEGER),
     _bar("signed_volume", "contracts", "sum(s q)"),
     _bar(
         "buy_share",

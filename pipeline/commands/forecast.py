@@ -31,4 +31,4 @@ def fit(
     from pipeline.fit import fit_forecast_artifact
 
     settings = settings_of(config, lake=lake, models=models)
-    print_manifest(fit_forecast_artifact(settings.lake, settings.models, until, seed, horizon))
+    print_manifest(fit_forecast_artifact(settings, until, seed, horizon))

@@ -48,8 +48,7 @@ def train(
     with Progress(transient=True) as bar:
         task = bar.add_task("training", total=1.0)
         manifest = train_policy_artifact(
-            settings.lake,
-            settings.models,
+            settings,
             read_portfolio(settings.portfolio),
             until,
             wanted,

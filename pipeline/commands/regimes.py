@@ -24,7 +24,7 @@ def fit(
     from pipeline.fit import fit_regimes_artifact
 
     settings = settings_of(config, lake=lake, models=models)
-    print_manifest(fit_regimes_artifact(settings.lake, settings.models, until, seed))
+    print_manifest(fit_regimes_artifact(settings, until, seed))
 
 
 @app.command(epilog="Example: [bold]hedgeflow regimes show --models hedgeflow-demo/models[/bold]")
@@ -33,13 +33,13 @@ def show(models: Models = None, config: Config = None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from features.catalog import catalogue_hash
     from features.signals import REGIMES
     from pipeline.fit import REGIMES_FOLDER
+    from pipeline.user_features import catalogue_of
     from regimes.model import load_regimes
 
     settings = settings_of(config, models=models)
-    model = load_regimes(settings.models / REGIMES_FOLDER, catalogue_hash())
+    model = load_regimes(settings.models / REGIMES_FOLDER, catalogue_of(settings).hash)
     names = [" + ".join(observation.columns) for observation in model.observations]
     table = Table("regime", "lasts (bars)", *names, title=f"regimes {model.version}, means in standard deviations")
     for k, name in enumerate(REGIMES):

@@ -235,14 +235,14 @@ def _fit(run: DemoRun, steps: _Steps, until: int) -> None:
     with open_lake(settings.lake) as lake:
         known = lake.execute("SELECT max(ts_known) FROM universe WHERE bar_ts <= ?", [until]).fetchall()[0][0]
     with steps.step("fit regimes (HMM, K-Means)"):
-        fit_regimes_artifact(settings.lake, settings.models, known, options.seed)
+        fit_regimes_artifact(settings, known, options.seed)
     with steps.step("fit forecast (HAR, LightGBM)"):
-        fit_forecast_artifact(settings.lake, settings.models, known, options.seed, options.horizon_bars)
+        fit_forecast_artifact(settings, known, options.seed, options.horizon_bars)
     _write_portfolio(run, until)
     with steps.step("train policy (no-trade band)", total=1.0) as step:
         config = TrainingConfig(n_batches=options.policy_batches, seed=options.seed, device=options.device)
         portfolio = read_portfolio(settings.portfolio)
-        train_policy_artifact(settings.lake, settings.models, portfolio, known, config, progress=step.to)
+        train_policy_artifact(settings, portfolio, known, config, progress=step.to)
 
 
 def _write_portfolio(run: DemoRun, until: int) -> None:

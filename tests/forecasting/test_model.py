@@ -123,7 +123,7 @@ def test_unknown_regressors_give_unknown_forecasts_and_other_columns_do_not() ->
 
 
 def test_save_and_load(tmp_path: Path) -> None:
-    manifest = MODEL.save(tmp_path / "forecast", data={"rows": TRAIN.height})
+    manifest = MODEL.save(tmp_path / "forecast", catalogue=catalogue_hash(), data={"rows": TRAIN.height})
     loaded = load_forecast(tmp_path / "forecast", catalogue_hash())
     assert loaded.version == manifest.version
     assert loaded.columns == MODEL.columns
@@ -144,7 +144,7 @@ def test_short_demo_gets_a_line_and_less_is_refused(tmp_path: Path) -> None:
     assert short.metrics["rows"] == 2 * (150 - 60 - HORIZON)
     variance, har = short.predict(raw_rows(ROWS, short.columns))
     assert variance.tobytes() == har.tobytes()
-    short.save(tmp_path / "line", data={})
+    short.save(tmp_path / "line", catalogue=catalogue_hash(), data={})
     assert _bits(load_forecast(tmp_path / "line", None), ROWS) == _bits(short, ROWS)
     with pytest.raises(BadInputError, match=r"20 of 160 rows.*longer window"):
         fitted(ROWS.head(2 * 80))

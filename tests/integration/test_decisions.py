@@ -60,10 +60,11 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     until = CONFIG.start_ns + 265 * NANO
     portfolio = demo_portfolio({"BTC": 60_000.0, "ETH": 2_600.0}, ACTIVE_FROM, REFERENCE)
     (folder / "portfolio.json").write_bytes(encode_portfolio(portfolio))
-    fit_regimes_artifact(folder / "history", settings.models, until, 0)
-    fit_forecast_artifact(folder / "history", settings.models, until, 0, 20)
+    history = settings.model_copy(update={"lake": folder / "history"})
+    fit_regimes_artifact(history, until, 0)
+    fit_forecast_artifact(history, until, 0, 20)
     quick = TrainingConfig(n_paths=128, n_batches=3, n_pilot_batches=1, n_test_batches=1)
-    train_policy_artifact(folder / "history", settings.models, portfolio, until, quick)
+    train_policy_artifact(history, portfolio, until, quick)
     return folder
 
 

@@ -108,7 +108,7 @@ def test_an_underlying_that_was_not_fitted() -> None:
 
 
 def test_save_and_load(tmp_path: Path) -> None:
-    manifest = MODEL.save(tmp_path / "regimes", data={"rows": TRAIN.height})
+    manifest = MODEL.save(tmp_path / "regimes", catalogue=catalogue_hash(), data={"rows": TRAIN.height})
     loaded = load_regimes(tmp_path / "regimes", catalogue_hash())
     assert loaded.version == manifest.version
     assert loaded.columns == MODEL.columns
