@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 import typer
+from confluent_kafka import TopicPartition
 from typer.testing import CliRunner
 
 from features.alternative.text_artifact import load_text
 from features.errors import BadInputError, ConfigError
 from pipeline.broker import EmbeddedBroker
+from pipeline.codec import decode_event
 from pipeline.commands import source_alternative, text
-from pipeline.kafka import end_offsets
+from pipeline.kafka import end_offsets, make_reader, read_to_end
 from pipeline.settings import Settings
 from pipeline.topics import DEAD_LETTER, EVENTS
 
@@ -89,3 +91,13 @@ def test_a_file_reaches_the_log(tmp_path: Path) -> None:
         settings = Settings(bootstrap=broker.bootstrap)
         assert sum(end_offsets(settings, [EVENTS]).values()) == 1
         assert sum(end_offsets(settings, [DEAD_LETTER]).values()) == 1
+        assert CliRunner().invoke(app, ["alternative", *paths]).exit_code == 0
+        assert numbers(settings) == [0, 1], "what is published later counts as no duplicate"
+
+
+def numbers(settings: Settings) -> list[int]:
+    reader = make_reader(settings)
+    wanted = [TopicPartition(EVENTS, partition, 0) for partition in range(settings.partitions)]
+    batches = [decode_event("alt", "BTC", message.value()) for message in read_to_end(reader, wanted)]
+    reader.close()
+    return [seq for batch in batches for seq in batch.data.column("seq").to_pylist()]
