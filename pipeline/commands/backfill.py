@@ -3,54 +3,84 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from pipeline.commands.increments import IncrementsOption, increments_of
 from pipeline.commands.options import Config, Models, settings_of
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(epilog="Example: [bold]hedgeflow backfill --from hedgeflow-demo/lake --to again --compare[/bold]")(
-        backfill
-    )
+    app.command(
+        epilog="Examples: [bold]hedgeflow backfill --from hedgeflow-demo/lake --to again --compare[/bold]; "
+        "[bold]hedgeflow backfill --from book.csv.gz --from trades.csv.gz --to lake[/bold]"
+    )(backfill)
 
 
 def backfill(
-    source: Annotated[Path, typer.Option("--from", help="A lake whose raw tables are read.")],
+    source: Annotated[
+        list[Path],
+        typer.Option("--from", help="A lake, whose raw tables are read; or a recording as in replay. Repeatable."),
+    ],
     target: Annotated[Path, typer.Option("--to", help="An empty lake for the computed tables.")],
     models: Models = None,
     compare: Annotated[bool, typer.Option(help="Count the rows that differ from the source's own tables.")] = False,
+    increment: IncrementsOption = None,
     config: Config = None,
 ) -> None:
-    """Run the stages over a lake's raw events, in the log's order; with --models up to the signals.
+    """Run the stages over raw events, in the log's order; with --models up to the signals.
 
-    With --compare, exits with 8 when a row differs in a single bit.
+    The events are a lake's, or those that recordings give. With --compare (of a lake), exits with 8 when a row differs
+    in a single bit.
     """
+    from collections import Counter
+
     from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
     from pipeline.backfill import backfill as run
     from pipeline.compare import compare as compare_tables
-    from pipeline.lake import Lake, require_lake
-    from pipeline.raw_reader import read_log
+    from pipeline.lake import Lake
 
     settings = settings_of(config, models=models)
-    origin = require_lake(source)
+    refused: Counter[str] = Counter()
+    origin, events = _opened(source, increments_of(increment), refused, compare)
     with Progress(TextColumn("backfill {task.completed:,.0f} events"), TimeElapsedColumn(), transient=True) as bar:
         task = bar.add_task("backfill", total=None)
         result = run(
-            read_log(source),
+            events,
             Lake(target),
             settings,
             with_signals=models is not None,
             progress=lambda events: bar.update(task, completed=events),
         )
     rows = ", ".join(f"{count:,} {name}" for name, count in result.rows.items())
-    typer.echo(f"{result.events:,} events -> {rows}; {sum(result.rejects.values()):,} rejected")
-    if compare:
+    typer.echo(f"{result.events:,} events -> {rows}; {sum((result.rejects + refused).values()):,} rejected")
+    for reason, count in sorted(refused.items()):
+        typer.echo(f"  {reason}: {count:,} input row(s)")
+    if origin is not None and compare:
         found = [compare_tables(origin, Lake(target), name) for name in result.rows]
         for each in found:
             typer.echo(f"{each.table}: {each.left:,} rows there, {each.right:,} here, differing {each.differing}")
         if any(each.differing for each in found):
             raise typer.Exit(8)
+
+
+def _opened(paths: list[Path], increments: dict[str, tuple[str, str]], refused: Any, compare: bool) -> tuple[Any, Any]:
+    """The lake that is read, None if it is files, and the events."""
+    from features.errors import ConfigError
+    from pipeline.lake import require_lake
+    from pipeline.raw_reader import read_log
+    from pipeline.sources.open_files import open_source
+    from pipeline.sources.stamped import stamped
+
+    if len(paths) == 1 and not paths[0].is_file():
+        return require_lake(paths[0]), read_log(paths[0])
+    if compare:
+        raise ConfigError("Recordings have no tables to compare with.", "Leave out --compare, or name one lake.")
+
+    def count(reject: Any) -> None:
+        refused[reject.reason] += 1
+
+    return None, stamped(open_source(paths, increments=increments, on_reject=count), refused)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline.commands.increments import IncrementsOption, increments_of
 from pipeline.commands.options import Bootstrap, Config, Partitions, settings_of
 
 CHECK_FAILED = 8
@@ -16,27 +17,34 @@ def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command(
         epilog="Examples: [bold]hedgeflow replay usdm_btcusdt_20240808.gz --verify-book[/bold]; "
-        "[bold]hedgeflow replay usdm_btcusdt_20240808.gz --bootstrap localhost:9092[/bold]"
+        "[bold]hedgeflow replay deribit_trades_2020-03-01_BTC-PERPETUAL.csv.gz --bootstrap localhost:9092[/bold]"
     )(replay)
 
 
 def replay(
-    files: Annotated[list[Path], typer.Argument(help="Binance recordings: local receive time and raw JSON a line.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="Recordings of Binance or Deribit, Tardis CSV, LOBSTER files, or the folder of a lake."),
+    ],
     verify_book: Annotated[
-        bool, typer.Option("--verify-book", help="Compare best bid and ask with bookTicker; nothing is published.")
+        bool,
+        typer.Option("--verify-book", help="Of Binance: compare best bid and ask with bookTicker; publish nothing."),
     ] = False,
+    increment: IncrementsOption = None,
     bootstrap: Bootstrap = None,
     partitions: Partitions = None,
     config: Config = None,
 ) -> None:
     """Publish recordings to md.events, or verify the books that they give.
 
-    With --verify-book, prints matched/compared and exits with 8 on a mismatch.
+    Files of several kinds merge by receive time; docs/sources.md says what each must look like. With --verify-book,
+    prints matched/compared and exits with 8 on a mismatch.
     """
     if verify_book:
         _verify(files)
         return
-    _publish(files, settings_of(config, bootstrap=bootstrap, partitions=partitions))
+    settings = settings_of(config, bootstrap=bootstrap, partitions=partitions)
+    _publish(files, increments_of(increment), settings)
 
 
 def _verify(files: list[Path]) -> None:
@@ -62,21 +70,28 @@ def _verify(files: list[Path]) -> None:
         raise typer.Exit(CHECK_FAILED)
 
 
-def _publish(files: list[Path], settings: Any) -> None:
-    from features.stage import Reject
+def _publish(files: list[Path], increments: dict[str, tuple[str, str]], settings: Any) -> None:
     from pipeline.edge import Edge
     from pipeline.kafka import create_topics
     from pipeline.log import KafkaLog
-    from pipeline.sources.recorded import RecordedFiles
+    from pipeline.sources.open_files import open_source
 
+    refused: list[Any] = []  # until there is a log
+    source = open_source(files, increments=increments, on_reject=refused.append)
     create_topics(settings)
     log = KafkaLog(settings)
-
-    def refuse(reject: Any) -> None:
-        log.reject(reject.origin, Reject(reject.reason, reject.detail), reject.payload)
-
     edge = Edge(log, "replay")
-    for batch in RecordedFiles(files, on_reject=refuse).batches():
+    for batch in source.batches():
         edge.send(batch)
+        _send_dead_letters(refused, log)
+    _send_dead_letters(refused, log)
     log.flush()
     typer.echo(f"{edge.rows:,} rows to md.events at {settings.bootstrap}; rejected {dict(log.rejected) or 'nothing'}")
+
+
+def _send_dead_letters(refused: list[Any], log: Any) -> None:
+    from features.stage import Reject
+
+    for reject in refused:
+        log.reject(reject.origin, Reject(reject.reason, reject.detail), reject.payload)
+    refused.clear()

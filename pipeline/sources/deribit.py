@@ -59,10 +59,15 @@ class DeribitChains:
 
     def batches(self) -> Iterator[EventBatch]:
         """All chains at their own times; the recordings have no time of receipt, so it is the venue's."""
-        return batches_of(self._runs())
+        return batches_of(self.runs())
 
-    def _runs(self) -> Iterator[Run]:
-        listings = {underlying: ChainListing(source) for source, underlying in enumerate(self.underlyings)}
+    def runs(self, source: int = 0) -> Iterator[Run]:
+        """The same as runs of rows, to be merged with other sources.
+
+        Args:
+            source: position of the first underlying among them; each further one takes the next.
+        """
+        listings = {underlying: ChainListing(source + i) for i, underlying in enumerate(self.underlyings)}
         for chain in self.chains():
             yield from listings[chain.underlying].runs(chain, chain.taken_ns)
 
