@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 import pyarrow as pa
 
-from features.events import LAST, NANO, EventBatch, Kind
+from features.events import LAST, NANO, SESSION_ROWS, EventBatch, Kind
 from features.kernel import kernel
 from features.stage import Reject
 from pipeline.codec import MAX_ROWS
@@ -20,6 +20,15 @@ Array = np.ndarray[Any, Any]
 
 MAX_CLOCK_STEP_NS: Final = 24 * 3_600 * NANO
 """How far a row's ``ts_event`` may lie from its ``ts_recv``: beyond it one of the clocks is wrong."""
+
+
+SESSION_EPOCH_S: Final = 1_735_689_600
+"""2025-01-01 UTC: live sessions are numbered by the second in which they start, counted from here."""
+
+
+def live_session(now_ns: int) -> int:
+    """Number of a session that starts now: larger than that of every earlier one."""
+    return now_ns // NANO - SESSION_EPOCH_S
 
 
 class Log(Protocol):
@@ -42,10 +51,19 @@ def _number(code: Array, counters: Array, seq: Array) -> None:
 
 
 class Edge:
-    """Numbers and judges the events of one source before they are appended to ``log``."""
+    """Numbers and judges the events of one source before they are appended to ``log``.
 
-    def __init__(self, log: Log, origin: str) -> None:
+    Args:
+        log: where they go.
+        origin: of the source, for its dead letters.
+        session: of a live source (:func:`live_session`): it starts numbering beyond its earlier sessions, so that a
+            source that was started again is not taken for a repeat of itself, and its books wait for a snapshot. A
+            recording is session 0: played twice, it is the same rows twice.
+    """
+
+    def __init__(self, log: Log, origin: str, session: int = 0) -> None:
         self._log = log
+        self._first_seq = session * SESSION_ROWS
         self._origin = origin
         self._latest: dict[str, int] = {}
         self._next_seq: dict[tuple[Kind, str], int] = {}
@@ -77,7 +95,7 @@ class Edge:
         reached = np.maximum(np.maximum.accumulate(event), latest)
         self._latest[batch.underlying] = int(reached[-1])
         code = data.column(0).indices.to_numpy()
-        counters = np.array([self._next_seq.get((batch.kind, name), 0) for name in names], dtype=np.int64)
+        counters = np.array([self._next_seq.get((batch.kind, name), self._first_seq) for name in names], dtype=np.int64)
         seq = np.empty(len(code), dtype=np.int64)
         _number(code, counters, seq)
         for name, following in zip(names, counters.tolist(), strict=True):
@@ -97,6 +115,9 @@ class Edge:
                 self._version[name] = self._version.get(name, 0) + 1
 
 
+_POSITIVE: Final = ("price_increment_e9", "size_increment_e9", "contract_size_e9")
+
+
 def plausible(kind: Kind, data: pa.RecordBatch) -> tuple[Array, dict[str, int]]:
     """Which rows may enter the log, and how many may not, by reason.
 
@@ -105,6 +126,8 @@ def plausible(kind: Kind, data: pa.RecordBatch) -> tuple[Array, dict[str, int]]:
       venue's chain of ids then breaks, and the book is invalid until its next snapshot rather than wrong.
     - ``bad_trade``: a trade without a positive price and size.
     - ``bad_quote``: an option quote with a negative bid or ask.
+    - ``bad_instrument``: an increment or a contract size that is not positive.
+    - ``bad_correction``: a trade correction with a negative price or size.
     """
     event, recv = data.column(1).to_numpy(), data.column(2).to_numpy()
     keep = np.abs(event - recv) <= MAX_CLOCK_STEP_NS
@@ -116,9 +139,19 @@ def plausible(kind: Kind, data: pa.RecordBatch) -> tuple[Array, dict[str, int]]:
         bad = (data.column(7).to_numpy() <= 0) | (data.column(8).to_numpy() <= 0)
     elif kind is Kind.OPTION_QUOTE:
         bad = (data.column(9).fill_null(0).to_numpy() < 0) | (data.column(10).fill_null(0).to_numpy() < 0)
+    elif kind is Kind.TRADE_CORRECTION:
+        bad = (data.column(7).to_numpy() < 0) | (data.column(8).to_numpy() < 0)
+    elif kind is Kind.INSTRUMENT:
+        bad = np.minimum.reduce([data.column(name).to_numpy() for name in _POSITIVE]) <= 0
     else:
         return keep, reasons
-    names = {Kind.BOOK: "bad_level", Kind.TRADE: "bad_trade", Kind.OPTION_QUOTE: "bad_quote"}
+    names = {
+        Kind.BOOK: "bad_level",
+        Kind.TRADE: "bad_trade",
+        Kind.OPTION_QUOTE: "bad_quote",
+        Kind.INSTRUMENT: "bad_instrument",
+        Kind.TRADE_CORRECTION: "bad_correction",
+    }
     _count(reasons, names[kind], bad & keep)
     return keep & ~bad, reasons
 

@@ -19,7 +19,16 @@ MAX_SPAN_NS: Final = 5_000_000
 MERGE_ORDER: Final[Mapping[Kind, int]] = {
     kind: order
     for order, kind in enumerate(
-        (Kind.INSTRUMENT, Kind.BOOK, Kind.TRADE, Kind.OPTION_QUOTE, Kind.FUNDING, Kind.ALT, Kind.HEARTBEAT)
+        (
+            Kind.INSTRUMENT,
+            Kind.BOOK,
+            Kind.TRADE,
+            Kind.TRADE_CORRECTION,
+            Kind.OPTION_QUOTE,
+            Kind.FUNDING,
+            Kind.ALT,
+            Kind.HEARTBEAT,
+        )
     )
 }
 """Of rows received at the same time: what an instrument is comes before its rows, and heartbeats come last."""
