@@ -20,6 +20,7 @@ from pipeline.commands import (
     regimes,
     replay,
     report,
+    source,
     sql,
     stream,
     topics,
@@ -40,6 +41,7 @@ app = typer.Typer(
 for module in (demo, replay, backfill, sql, report, doctor, broker):
     module.register(app)
 for name, group in (
+    ("source", source.app),
     ("stream", stream.app),
     ("features", features.app),
     ("regimes", regimes.app),
