@@ -24,6 +24,7 @@ Array = np.ndarray[Any, Any]
 NANOS_PER_MILLI: Final = 1_000_000
 MAX_TIME_NS: Final = 2**62
 E9: Final = Increment.from_e9(1)
+NOTHING: Final = (b"", b'""')
 
 
 class BookTicker(NamedTuple):
@@ -193,12 +194,12 @@ class BinanceDecoder:
 
     def _funding(self, data: Data, ts_event: int, ts_recv: int) -> list[Run]:
         """The rate is per funding interval: 8 hours of most symbols, and the stream does not say of which not."""
-        if not data.E or bytes(data.r) in (b"", b'""'):
+        if not data.E or bytes(data.r) in NOTHING:
             raise UnusableError("missing_field", "a mark price needs E and the funding rate r")
         if self._increments is None:  # nothing has introduced the instrument yet
             self._counts["early_funding"] += 1
             return []
-        index_e9, mark_e9 = (E9.count_json(text) if bytes(text) else None for text in (data.i, data.p))
+        index_e9, mark_e9 = (None if bytes(text) in NOTHING else E9.count_json(text) for text in (data.i, data.p))
         row = {
             "instrument": self.instrument.name,
             "ts_event": ts_event,

@@ -125,6 +125,7 @@ class DeribitLive:
         self._requests.clear()
         self._subscribed.clear()
         self._asked_at.clear()
+        self._decoder.listing.listed.clear()  # what has expired meanwhile is not in the next lists
         self._request("public/set_heartbeat", interval=HEARTBEAT_S)
         for currency in self.selection.currencies:
             self._request("public/get_instruments", currency=currency, expired=False)

@@ -103,6 +103,38 @@ def test_best_quotes_go_to_the_caller_and_not_into_the_log(usdm: Lines, tmp_path
     assert got.events()[-1][1] == 120
 
 
+def mark_price(at_ms: int, **more: object) -> dict[str, object]:
+    """``T`` is when funding is next paid, hours ahead: no time of this message."""
+    when = {"E": START_MS + at_ms, "T": START_MS + 8 * 3_600_000}
+    data = {"e": "markPriceUpdate", "s": "BTCUSDT", "p": "100.15000000", "i": "100.20000000", "r": "0.00010000"}
+    return {"stream": "btcusdt@markPrice@1s", "data": data | when | more}
+
+
+def test_a_mark_price_is_a_funding_row_at_its_own_time(usdm: Lines, tmp_path: Path) -> None:
+    usdm.raw(350, mark_price(350))
+    usdm.raw(1_350, mark_price(1_350, r="-0.00003125", i=""))
+    usdm.raw(1_360, mark_price(1_360, r=""))  # a dated future has no rate
+    got = read(usdm.write(tmp_path))
+    first, second = got.rows(Kind.FUNDING)
+    assert (first["ts_event"], first["rate_e9"]) == ((START_MS + 350) * 1_000_000, 100_000)
+    assert (first["mark_e9"], first["index_e9"]) == (100_150_000_000, 100_200_000_000)
+    assert first["open_interest_e9"] is None
+    assert (second["rate_e9"], second["index_e9"]) == (-31_250, None)
+    assert got.reasons == ["missing_field"]
+    assert [row["ts_event"] // 1_000_000 - START_MS for row in got.rows(Kind.HEARTBEAT)] == [0, 1_350]
+
+
+def test_a_mark_price_before_anything_tells_the_increments_is_left_out(tmp_path: Path) -> None:
+    lines = Lines("usdm", "SOLUSDT")
+    lines.raw(0, mark_price(0, s="SOLUSDT"))
+    lines.trade(10, 1, "23.45", "1.00", m=True)
+    lines.raw(20, mark_price(20, s="SOLUSDT"))
+    got = read(lines.write(tmp_path))
+    assert got.batches[0].kind is Kind.INSTRUMENT
+    assert len(got.rows(Kind.FUNDING)) == 1
+    assert got.recording.skipped == {"early_funding": 1}
+
+
 def test_files_of_one_instrument_go_on_from_each_other(usdm: Lines, tmp_path: Path) -> None:
     whole = read(usdm.write(tmp_path / "..", "20231113"))
     first, second = Lines(lines=usdm.lines[:4]), Lines(lines=usdm.lines[4:])

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from small_deribit import CALL, START_MS, notification, text, ticker, trade
-from venue_server import QUICK, Abort, Close, DeribitServer, Lose, Plan, Say, Send, Settle, Sink, Stall, until
+from venue_server import QUICK, Abort, Close, DeribitServer, Do, Lose, Plan, Say, Send, Settle, Sink, Stall, until
 
 from features.book import replay_l2
 from features.errors import ConfigError
@@ -132,24 +132,25 @@ def test_the_venues_test_request_is_answered() -> None:
 
 def test_a_whole_chain_is_followed_with_what_is_listed_later() -> None:
     later = CALL | {"instrument_name": "BTC-29DEC23-41000-P", "strike": 41_000.0, "option_type": "put"}
-    created = {"instrument_name": later["instrument_name"], "state": "created", "timestamp": START_MS}
-    server = DeribitServer([Send(3), say(notification("instrument.state.option.BTC", created)), Send(3)])
-    server.listed = [*server.listed, *(CALL | {"instrument_name": f"BTC-29DEC23-{k}-C"} for k in range(50_000, 50_300))]
-
-    def listed() -> bool:
-        if server.played.is_set() and later not in server.listed:
-            server.listed.append(later)
-        return any("BTC-29DEC23-41000-P" in str(params) for _method, params in asked(server))
-
-    config = replace(CONFIG, symbols=[PERP, "BTC-options"], option_books=False)
-    server.listed.append(later)
-    sink, _live = asyncio.run(play(server, config, also=listed))
-    wanted = [
-        channel for method, params in asked(server) if method == "public/subscribe" for channel in params["channels"]
+    states = [
+        {"instrument_name": name, "state": state, "timestamp": START_MS}
+        for name, state in (("BTC-29DEC23-50001-C", "terminated"), ("BTC-29DEC23-41000-P", "created"))
     ]
+    news = [say(notification("instrument.state.option.BTC", state)) for state in states]
+    server = DeribitServer([Send(3), Do(lambda: server.listed.append(later)), *news, Send(3)])
+    server.listed += [CALL | {"instrument_name": f"BTC-29DEC23-{k}-C"} for k in range(50_000, 50_300)]
+    config = replace(CONFIG, symbols=[PERP, "BTC-options"], option_books=False)
+
+    def chunks() -> list[list[str]]:
+        return [params["channels"] for method, params in asked(server) if method == "public/subscribe"]
+
+    sink, _live = asyncio.run(play(server, config, also=lambda: "ticker.BTC-29DEC23-41000-P.100ms" in str(chunks())))
+    wanted = [channel for chunk in chunks() for channel in chunk]
     assert len(wanted) == len(set(wanted)) == 3 + 2 * 302 + 1
-    assert max(len(params["channels"]) for method, params in asked(server) if method == "public/subscribe") == 200
+    assert chunks()[-1] == ["trades.BTC-29DEC23-41000-P.100ms", "ticker.BTC-29DEC23-41000-P.100ms"]
+    assert max(len(chunk) for chunk in chunks()) == 200
     assert "instrument.state.option.BTC" in wanted
+    assert asked_for(server).count("public/get_instruments") == 2
     assert len(rows(sink.batches, Kind.INSTRUMENT)) == 303
 
 
