@@ -34,7 +34,7 @@ class BookDeltas(NamedTuple):
     price: Array
     size: Array
 
-    def columns(self) -> tuple[Array, ...]:
+    def columns(self) -> tuple[Array, Array, Array, Array, Array, Array, Array, Array]:
         """``slot, seq, prev_id, update_id, side, price, size, flags``, as our kernels read them."""
         seq = np.empty(len(self.slot), dtype=np.int64)
         for s in range(len(self.names)):
