@@ -8,6 +8,7 @@ import numpy as np
 
 from features.bar_state import ASK_DEPLETED, BID_DEPLETED, END, EVENTS, INTERVAL, OFI, OFI_DEEP, Bars
 from features.book_state import NO_LEVEL, Books, is_known
+from features.counts import decimal
 from features.declared.book import FLOW_LEVELS
 from features.events import NANO
 from features.kernel import kernel
@@ -76,10 +77,10 @@ def flow_features(bars: Bars, s: int, out: Array) -> None:
     """Fill the columns ``COLUMNS`` of the bar that closes; ``out`` (len(COLUMNS),) holds NaN before."""
     if bars.known_all[s]:
         lot = bars.lot_e9[s]
-        out[0] = (bars.flow[s, OFI] * lot) / NANO
-        out[1] = (bars.flow[s, OFI_DEEP] * lot) / NANO
-        out[2] = (bars.flow[s, BID_DEPLETED] * lot) / NANO
-        out[3] = (bars.flow[s, ASK_DEPLETED] * lot) / NANO
+        out[0] = decimal(bars.flow[s, OFI], lot)
+        out[1] = decimal(bars.flow[s, OFI_DEEP], lot)
+        out[2] = decimal(bars.flow[s, BID_DEPLETED], lot)
+        out[3] = decimal(bars.flow[s, ASK_DEPLETED], lot)
         out[4] = (bars.flow[s, EVENTS] * NANO) / bars.clock[INTERVAL]
     if bars.book_ts[s] >= 0:
         out[5] = (bars.clock[END] - bars.book_ts[s]) / NANO

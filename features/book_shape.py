@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from features.book_state import Books
+from features.counts import decimal
 from features.declared.book import DECAY_BPS, DEPTH_BPS, IMBALANCE_LEVELS, SHAPE_LEVELS, WEIGHTED_MID_LEVELS
 from features.events import NANO
 from features.kernel import kernel
@@ -106,7 +107,7 @@ def _depth_profile(books: Books, s: int, mid2: int, lot_e9: int, out: Array) -> 
     nearer = 0
     for i in range(len(DEPTH_BPS)):
         for side in range(2):
-            out[_DEPTH + 2 * i + side] = (depth[side, i] * lot_e9) / NANO
+            out[_DEPTH + 2 * i + side] = decimal(depth[side, i], lot_e9)
         both = depth[0, i] + depth[1, i]
         if within > 0:
             out[_SHARE + i] = (both - nearer) / within
@@ -163,9 +164,9 @@ def book_shape(books: Books, s: int, tick_e9: int, lot_e9: int, out: Array) -> i
     bid, ask = books.key[s, 0, top_bid], -books.key[s, 1, top_ask]
     bid_size, ask_size = books.size[s, 0, top_bid], books.size[s, 1, top_ask]
     mid2 = bid + ask
-    out[_BID] = (bid * tick_e9) / NANO
-    out[_ASK] = (ask * tick_e9) / NANO
-    out[_MID] = (mid2 * tick_e9) / (2 * NANO)
+    out[_BID] = decimal(bid, tick_e9)
+    out[_ASK] = decimal(ask, tick_e9)
+    out[_MID] = decimal(mid2, tick_e9) / 2
     out[_TICKS] = ask - bid
     out[_BPS] = (20_000 * (ask - bid)) / mid2
     out[_MICRO] = (float(bid) * ask_size + float(ask) * bid_size) / (bid_size + ask_size) * tick_e9 / NANO

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from features.counts import MAX_COUNT
 from features.events import LAST, SESSION_ROWS, SNAPSHOT
 from features.kernel import kernel
 
@@ -222,7 +223,8 @@ def book_row(
     - A ``seq`` that was seen already is a duplicate: ignored.
     - A ``seq`` that jumps means lost rows: counted, and the book is invalid until the next complete snapshot. So does
       the start of another session, which counts as one: how many rows lie between nobody knows.
-    - A negative size or a price that is not positive breaks the event: the book is invalid until the next snapshot.
+    - A negative size, a price that is not positive, or one of them beyond ``MAX_COUNT`` breaks the event: the book is
+      invalid until the next snapshot.
     - A row of price 0 and size 0 carries no level (an empty snapshot still needs a row).
     """
     expected = books.last_seq[s] + 1
@@ -248,7 +250,7 @@ def book_row(
         books.staged_snapshot[s] = flags & SNAPSHOT
         books.staged_prev[s] = prev_id
     empty = price == 0 and size == 0
-    if size < 0 or (price <= 0 and not empty) or rows == MAX_EVENT_ROWS:
+    if size < 0 or size > MAX_COUNT or price > MAX_COUNT or (price <= 0 and not empty) or rows == MAX_EVENT_ROWS:
         books.staged_bad[s] = 1
     elif not empty:
         books.staged_side[s, rows] = 0 if side > 0 else 1

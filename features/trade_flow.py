@@ -29,6 +29,7 @@ from features.bar_state import (
     Bars,
 )  # fmt: skip
 from features.book_state import Books, is_known
+from features.counts import MAX_COUNT, decimal
 from features.declared.trade import INTENSITY_NS, LARGE_TRADE
 from features.events import NANO
 from features.feature import window_name
@@ -83,10 +84,11 @@ def _roll_pair(roll: Array, price: int) -> None:
 def take_trade(bars: Bars, books: Books, s: int, stream_ts: int, price: int, size: int, aggressor: int) -> None:
     """Add an on-time trade of instrument ``s`` to the open bar.
 
-    Without a positive price and size it is unusable, and counts as lost. Where a sum of price times size would not fit
-    into an int64, ``vwap``, ``notional`` and ``effective_spread_bps`` of the bar are null.
+    Without a positive price and size, or with one beyond ``MAX_COUNT``, it is unusable and counts as lost. Where a sum
+    of price times size would not fit into an int64, ``vwap``, ``notional`` and ``effective_spread_bps`` of the bar are
+    null.
     """
-    if price <= 0 or size <= 0:
+    if not (0 < price <= MAX_COUNT and 0 < size <= MAX_COUNT):
         lose_trade(bars, s)
         return
     sums = bars.trades[s]
@@ -127,11 +129,11 @@ def trade_features(bars: Bars, s: int, out: Array) -> None:
     if not bars.trade_ok[s]:
         return
     sums, tick, lot = bars.trades[s], bars.tick_e9[s], bars.lot_e9[s]
-    out[_VOLUME] = (sums[VOLUME] * lot) / NANO
-    out[_SIGNED] = (sums[SIGNED] * lot) / NANO
+    out[_VOLUME] = decimal(sums[VOLUME], lot)
+    out[_SIGNED] = decimal(sums[SIGNED], lot)
     contract = bars.contract_e9[s] / NANO
     if bars.inverse[s]:
-        out[_NOTIONAL] = (sums[VOLUME] * lot) / NANO * contract
+        out[_NOTIONAL] = decimal(sums[VOLUME], lot) * contract
     if not bars.too_large[s]:
         if not bars.inverse[s]:
             out[_NOTIONAL] = float(sums[NOTIONAL]) * (tick / NANO) * (lot / NANO) * contract

@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 import pyarrow as pa
 
+from features.counts import MAX_COUNT
 from features.events import LAST, NANO, SESSION_ROWS, EventBatch, Kind
 from features.kernel import kernel
 from features.stage import Reject
@@ -122,9 +123,10 @@ def plausible(kind: Kind, data: pa.RecordBatch) -> tuple[Array, dict[str, int]]:
     """Which rows may enter the log, and how many may not, by reason.
 
     - ``clock_step``: ``ts_event`` and ``ts_recv`` lie more than a day apart.
-    - ``bad_level``: a book row with a negative size, or a price that is not positive. The whole event goes: the
+    - ``bad_level``: a book row with a negative size, a price that is not positive, or one of them beyond ``MAX_COUNT``
+      increments. The whole event goes: the
       venue's chain of ids then breaks, and the book is invalid until its next snapshot rather than wrong.
-    - ``bad_trade``: a trade without a positive price and size.
+    - ``bad_trade``: a trade without a positive price and size up to ``MAX_COUNT``.
     - ``bad_quote``: an option quote with a negative bid or ask.
     - ``bad_instrument``: an increment or a contract size that is not positive.
     - ``bad_correction``: a trade correction with a negative price or size.
@@ -136,7 +138,8 @@ def plausible(kind: Kind, data: pa.RecordBatch) -> tuple[Array, dict[str, int]]:
     if kind is Kind.BOOK:
         bad = _bad_events(data)
     elif kind is Kind.TRADE:
-        bad = (data.column(7).to_numpy() <= 0) | (data.column(8).to_numpy() <= 0)
+        price, size = data.column(7).to_numpy(), data.column(8).to_numpy()
+        bad = (price <= 0) | (size <= 0) | (price > MAX_COUNT) | (size > MAX_COUNT)
     elif kind is Kind.OPTION_QUOTE:
         bad = (data.column(9).fill_null(0).to_numpy() < 0) | (data.column(10).fill_null(0).to_numpy() < 0)
     elif kind is Kind.TRADE_CORRECTION:
@@ -158,7 +161,7 @@ def plausible(kind: Kind, data: pa.RecordBatch) -> tuple[Array, dict[str, int]]:
 
 def _bad_events(data: pa.RecordBatch) -> Array:
     price, size = data.column(9).to_numpy(), data.column(10).to_numpy()
-    bad: Array = (size < 0) | ((price <= 0) & ~((price == 0) & (size == 0)))
+    bad: Array = (size < 0) | ((price <= 0) & ~((price == 0) & (size == 0))) | (np.maximum(price, size) > MAX_COUNT)
     if not bad.any():
         return bad
     flags = data.column(11).to_numpy()

@@ -38,7 +38,9 @@ class Column(Protocol):
         ...
 
 
-class _MeanPolarity:
+class MeanPolarity:
+    """Decayed mean of the polarity."""
+
     moves = False
 
     def __init__(self, feature: AlternativeFeature) -> None:
@@ -58,7 +60,9 @@ class _MeanPolarity:
         self._mean.restore(state)
 
 
-class _Momentum:
+class Momentum:
+    """A fast mean less a slow one."""
+
     moves = False
 
     def __init__(self, feature: AlternativeFeature) -> None:
@@ -80,7 +84,9 @@ class _Momentum:
         self._slow.restore(state[1])
 
 
-class _TopicShare:
+class TopicShare:
+    """Decayed share of one topic."""
+
     moves = False
 
     def __init__(self, feature: AlternativeFeature) -> None:
@@ -101,7 +107,9 @@ class _TopicShare:
         self._mean.restore(state)
 
 
-class _Intensity:
+class Intensity:
+    """Decayed rate of news."""
+
     moves = True
 
     def __init__(self, feature: AlternativeFeature) -> None:
@@ -121,15 +129,17 @@ class _Intensity:
         self._rate.restore(state)
 
 
-class _Age:
+class Age:
+    """Seconds since the newest item of any kind."""
+
     moves = True
+    news_only = False
 
     def __init__(self, feature: AlternativeFeature) -> None:
-        self._news_only = feature.implementation == declared.NEWS_AGE
         self._newest: int | None = None
 
     def take(self, item: Item, at_ns: int) -> None:
-        if item.is_news or not self._news_only:
+        if item.is_news or not self.news_only:
             self._newest = item.ts_event if self._newest is None else max(self._newest, item.ts_event)
 
     def value(self, end_ns: int) -> float:
@@ -142,21 +152,30 @@ class _Age:
         (self._newest,) = state
 
 
-class _Number:
+class NewsAge(Age):
+    """Seconds since the newest item with a text."""
+
+    news_only = True
+
+
+class Level:
+    """The last value of a number."""
+
     moves = False
 
     def __init__(self, feature: AlternativeFeature) -> None:
         self._item, self._source = feature.item, feature.source
-        self._observations = Observations(_BEFORE.get(feature.implementation, feature.observations))
-        self._read: str = feature.implementation.rpartition(".")[2]
+        self._observations = Observations(self._before(feature))
+
+    def _before(self, feature: AlternativeFeature) -> int:
+        return 0
 
     def take(self, item: Item, at_ns: int) -> None:
         if item.name == self._item and not math.isnan(item.number) and self._source in ("", item.source):
             self._observations.add(item.number, item.ts_event)
 
     def value(self, end_ns: int) -> float:
-        value: float = getattr(self._observations, self._read)
-        return value
+        return self._observations.level
 
     def snapshot(self) -> list[Any]:
         return self._observations.snapshot()
@@ -165,18 +184,36 @@ class _Number:
         self._observations.restore(state)
 
 
-_BEFORE: Final = {declared.LEVEL: 0, declared.CHANGE: 1}
+class Change(Level):
+    """The last value less the one before."""
+
+    def _before(self, feature: AlternativeFeature) -> int:
+        return 1
+
+    def value(self, end_ns: int) -> float:
+        return self._observations.change
+
+
+class ZScore(Level):
+    """The last value against those before it."""
+
+    def _before(self, feature: AlternativeFeature) -> int:
+        return feature.observations
+
+    def value(self, end_ns: int) -> float:
+        return self._observations.zscore
+
 
 _COLUMNS: Final[Mapping[str, Callable[[AlternativeFeature], Column]]] = {
-    declared.SENTIMENT: _MeanPolarity,
-    declared.MOMENTUM: _Momentum,
-    declared.INTENSITY: _Intensity,
-    declared.TOPIC_SHARE: _TopicShare,
-    declared.NEWS_AGE: _Age,
-    declared.AGE: _Age,
-    declared.LEVEL: _Number,
-    declared.CHANGE: _Number,
-    declared.ZSCORE: _Number,
+    declared.SENTIMENT: MeanPolarity,
+    declared.MOMENTUM: Momentum,
+    declared.INTENSITY: Intensity,
+    declared.TOPIC_SHARE: TopicShare,
+    declared.NEWS_AGE: NewsAge,
+    declared.AGE: Age,
+    declared.LEVEL: Level,
+    declared.CHANGE: Change,
+    declared.ZSCORE: ZScore,
 }
 
 

@@ -30,15 +30,15 @@ INTENSITY_WINDOW_NS: Final = HOUR
 TOPIC_WINDOW_NS: Final = DAY
 
 _COLUMNS: Final = "features.alternative.columns"
-SENTIMENT: Final = f"{_COLUMNS}.sentiment"
-MOMENTUM: Final = f"{_COLUMNS}.sentiment_momentum"
-INTENSITY: Final = f"{_COLUMNS}.news_intensity"
-TOPIC_SHARE: Final = f"{_COLUMNS}.topic_share"
-NEWS_AGE: Final = f"{_COLUMNS}.news_age"
-AGE: Final = f"{_COLUMNS}.alternative_age"
-LEVEL: Final = f"{_COLUMNS}.level"
-CHANGE: Final = f"{_COLUMNS}.change"
-ZSCORE: Final = f"{_COLUMNS}.zscore"
+SENTIMENT: Final = f"{_COLUMNS}.MeanPolarity"
+MOMENTUM: Final = f"{_COLUMNS}.Momentum"
+INTENSITY: Final = f"{_COLUMNS}.Intensity"
+TOPIC_SHARE: Final = f"{_COLUMNS}.TopicShare"
+NEWS_AGE: Final = f"{_COLUMNS}.NewsAge"
+AGE: Final = f"{_COLUMNS}.Age"
+LEVEL: Final = f"{_COLUMNS}.Level"
+CHANGE: Final = f"{_COLUMNS}.Change"
+ZSCORE: Final = f"{_COLUMNS}.ZScore"
 
 
 @dataclass(frozen=True, slots=True)

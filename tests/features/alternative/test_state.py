@@ -186,9 +186,9 @@ class Reference:
                 history[item["ts_event"]] = item["value"]
         values = [history[when] for when in sorted(history)]
         kind = feature.implementation.rpartition(".")[2]
-        if kind == "level":
+        if kind == "Level":
             return values[-1] if values else math.nan
-        if kind == "change":
+        if kind == "Change":
             return values[-1] - values[-2] if len(values) > 1 else math.nan
         before = values[:-1][-feature.observations :]
         if len(before) < max(2, math.ceil(feature.observations / 2)) or len(set(before)) == 1:
