@@ -6,12 +6,11 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks import book, peers
+from benchmarks import backfill_bounded, book, peers
 from benchmarks.book_deltas import BookDeltas, simulated_deltas
 from benchmarks.feature_files import read_files, write_files
 from benchmarks.features import check, together
@@ -121,17 +120,25 @@ def test_features_in_two_processes(base: Base, tmp_path: Path) -> None:
     assert all(each > 0 for each in found["peak_rss_mb"])
 
 
-def last_line(*arguments: str) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, "-m", *arguments], cwd=peers.ROOT, capture_output=True, text=True, check=True
-    )
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
-
-
 def test_backfill_reads_every_row(tmp_path: Path) -> None:
-    result = last_line("benchmarks.backfill_bounded", "--simulated", "--rows", "40000", "--work", str(tmp_path))
-    assert result["events"] >= 40_000
-    assert result["rows"]["features"] == result["rows"]["universe"] > 0
-    assert [run["peak_rss_mb"] > 0 for run in result["runs"]] == [True, True]
-    assert not list(tmp_path.iterdir())
+    base = base_log(None, 3)
+    lake = backfill_bounded.LogLake(tmp_path / "raw", base)
+    lake.extend(base.rows + 1)
+    assert lake.rows < 2 * base.rows, "instruments are introduced once"
+    source, target = tmp_path / "raw", tmp_path / "computed"
+    found = backfill_bounded.backfill_once(source, target, backfill_bounded.reference_of(base))
+    backfill_bounded.check(found, lake.rows, target)
+    assert found["rows"]["features"] == found["rows"]["universe"] >= 12, "two underlyings, six seconds and more"
+    with pytest.raises(AssertionError, match="were written"):
+        backfill_bounded.check(found, lake.rows + 1, target)
+
+
+def test_the_last_line_is_one_json_object() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.simulated", "--one", "0.1"],
+        cwd=peers.ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout.splitlines()[-1])["events_per_s"] > 0
