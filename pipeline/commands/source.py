@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.commands import source_alternative
+from pipeline.commands import source_alternative, source_kafka
 from pipeline.commands.options import Bootstrap, Config, Partitions, settings_of
 
 app = typer.Typer(help="Bring data into the log as it happens.", no_args_is_help=True)
@@ -122,3 +122,4 @@ def _report(outlet: Any, live: Any, log: Any, settings: Any) -> None:
 
 
 source_alternative.register(app)
+source_kafka.register(app)

@@ -48,12 +48,17 @@ class TardisIncrements:
             pair = self._known[instrument.name] = self._find(instrument)
         return pair
 
-    def _find(self, instrument: TardisInstrument) -> Pair:
+    def known(self, name: str) -> Pair | None:
+        """As given or in the table; None: only the files can tell."""
         for pattern, pair in self._given:
-            if instrument.name == pattern or fnmatchcase(instrument.name, pattern):
+            if name == pattern or fnmatchcase(name, pattern):
                 return pair
-        if instrument.name in self._table:
-            return self._table[instrument.name]
+        return self._table.get(name)
+
+    def _find(self, instrument: TardisInstrument) -> Pair:
+        known = self.known(instrument.name)
+        if known is not None:
+            return known
         if self._scanned is None:
             self._scanned = _scan(self._files)
         price, size = self._scanned.get(instrument.family, (0, 0))

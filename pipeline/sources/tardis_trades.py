@@ -33,7 +33,7 @@ class Trades:
     def __init__(self, context: TardisContext, source: int) -> None:
         self._context = context
         self._numbers = RunNumbers(source)
-        self._seen: dict[int, dict[int, None]] = {}
+        self._recent = RecentTrades()
 
     def runs(self, rows: TardisRows) -> Iterator[Run]:
         """One run a trade."""
@@ -58,10 +58,10 @@ class Trades:
         for row in np.flatnonzero(rows.good).tolist():
             who, recv_us, event_us, number, fault, price_count, size_count, sign = (column[row] for column in lists)
             trade_id = number if fault == 0 else trade_number(block.field(row, at["id"]))
-            if self._repeats(who, trade_id):
+            instrument = rows.instruments[who]
+            if self._recent.repeats(instrument.name, trade_id):
                 self._context.skipped["duplicate_trade"] += 1
                 continue
-            instrument = rows.instruments[who]
             values = {
                 "instrument": instrument.name,
                 "ts_event": event_us * NANOS_PER_MICRO,
@@ -76,10 +76,18 @@ class Trades:
         """Nothing waits."""
         return iter(())
 
-    def _repeats(self, who: int, trade_id: int) -> bool:
+
+class RecentTrades:
+    """The newest trade ids of each instrument."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, dict[int, None]] = {}
+
+    def repeats(self, instrument: str, trade_id: int) -> bool:
+        """Whether the id is among the instrument's last 10,000; id 0 is none."""
         if trade_id == 0:
             return False
-        seen = self._seen.setdefault(who, {})
+        seen = self._seen.setdefault(instrument, {})
         if trade_id in seen:
             return True
         seen[trade_id] = None
