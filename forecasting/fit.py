@@ -125,6 +125,7 @@ def fit_forecast(
         seed=seed,
         metrics={"rows": float(len(window.realized)), "weight": choice.weight, "trees": float(choice.n_trees)}
         | dict(choice.metrics),
+        inputs=inputs,
     )
 
 

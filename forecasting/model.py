@@ -44,6 +44,7 @@ class ForecastModel:
         seed: of the fit.
         metrics: of the fit, out of sample.
         version: names the saved model in every row that it makes; empty before it is saved.
+        inputs: what the trees read, or were offered where the line alone was better.
     """
 
     har_columns: tuple[str, ...]
@@ -56,16 +57,12 @@ class ForecastModel:
     seed: int
     metrics: Mapping[str, float] = field(default_factory=dict)
     version: str = ""
+    inputs: tuple[Input, ...] = RESIDUAL_INPUTS
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns of a raw row, in order."""
         return all_columns(self.har_columns, self.inputs)
-
-    @property
-    def inputs(self) -> tuple[Input, ...]:
-        """What the trees read."""
-        return RESIDUAL_INPUTS if self.trees is None else self.trees.inputs
 
     @property
     def variance_floor(self) -> float:
@@ -122,11 +119,11 @@ def load_forecast(folder: Path, catalogue: str | None) -> ForecastModel:
     """
     artifact = load_artifact(folder, kind=KIND, catalogue=catalogue)
     settings, tensors = artifact.manifest.settings, artifact.tensors
+    inputs = tuple(Input(*each) for each in settings["inputs"])
     trees = None
     if TREES in artifact.texts:
         from forecasting.residual import ResidualTrees  # LightGBM is slow to import, and a mere line does without
 
-        inputs = tuple(Input(*each) for each in settings["inputs"])
         trees = ResidualTrees(artifact.texts[TREES], tensors["medians"], inputs)
     return ForecastModel(
         har_columns=tuple(settings["har_columns"]),
@@ -139,6 +136,7 @@ def load_forecast(folder: Path, catalogue: str | None) -> ForecastModel:
         seed=artifact.manifest.seed,
         metrics=artifact.manifest.metrics,
         version=artifact.manifest.version,
+        inputs=inputs,
     )
 
 

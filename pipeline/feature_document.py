@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from features.catalog import UNIVERSE_FEATURES, Catalogue
-from features.declared import book, derivative, own_activity, price, trade
+from features.declared import alternative, book, cross_asset, derivative, own_activity, price, trade
 from features.feature import Feature, window_name
 
 _HEAD = """# Features
@@ -26,8 +26,6 @@ def feature_document(catalogue: Catalogue) -> str:
         ("Prices", price.__doc__, price.FEATURES),
         ("Derivatives", derivative.__doc__, derivative.FEATURES),
     ]
-    from features.declared import alternative, cross_asset
-
     sections += [
         ("Alternative data", alternative.__doc__, alternative.FEATURES),
         ("Across assets", cross_asset.__doc__, UNIVERSE_FEATURES),
@@ -61,4 +59,4 @@ def _table(features: Sequence[Feature]) -> Iterator[str]:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("*", "\\*").replace("_", "\\_") if not text.startswith("`") else text
+    return text.replace("|", "\\|").replace("*", "\\*") if not text.startswith("`") else text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import inspect
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cache
@@ -47,10 +48,13 @@ def _catalogue(paths: tuple[Path, ...]) -> Catalogue:
 def _run(path: Path) -> ModuleType:
     if not path.is_file():
         raise ConfigError(f"There is no file of features {path}.", "Check the setting `features`.")
-    spec = importlib.util.spec_from_file_location(f"hedgeflow_user_features.{path.stem}", path)
+    # One name a file, the same in every process: numba finds a cached kernel's module by it.
+    name = f"hedgeflow_features_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ConfigError(f"{path} is no Python file.", "Its name must end with .py.")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
     except Exception as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -71,7 +72,7 @@ def _verify(files: list[Path]) -> None:
 
 
 def _publish(files: list[Path], increments: dict[str, tuple[str, str]], settings: Any) -> None:
-    from pipeline.edge import Edge
+    from pipeline.edge import Edge, live_session
     from pipeline.kafka import create_topics
     from pipeline.log import KafkaLog
     from pipeline.sources.open_files import open_source
@@ -80,7 +81,7 @@ def _publish(files: list[Path], increments: dict[str, tuple[str, str]], settings
     source = open_source(files, increments=increments, on_reject=refused.append)
     create_topics(settings)
     log = KafkaLog(settings)
-    edge = Edge(log, "replay")
+    edge = Edge(log, "replay", live_session(time.time_ns()))
     for batch in source.batches():
         edge.send(batch)
         _send_dead_letters(refused, log)

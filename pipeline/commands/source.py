@@ -62,11 +62,12 @@ def run(
     dead letters. What was captured replays into the same events.
     """
     import asyncio
+    import time
 
+    from pipeline.edge import Edge, live_session
     from pipeline.kafka import create_topics
     from pipeline.log import KafkaLog
     from pipeline.logging import configure_logging
-    from pipeline.sources.live.numbering import resumed_edge
     from pipeline.sources.live.outlet import Outlet
     from pipeline.sources.live.session import follow
 
@@ -74,7 +75,7 @@ def run(
     configure_logging()
     create_topics(settings)
     log = KafkaLog(settings)
-    outlet = Outlet(resumed_edge(log, venue.value, settings), on_reject=_dead_letters(log))
+    outlet = Outlet(Edge(log, venue.value, live_session(time.time_ns())), on_reject=_dead_letters(log))
     wanted = [symbol for each in symbols for symbol in each.split(",") if symbol]
     common = {"symbols": wanted, "capture": capture, "seed": seed}
     live = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -61,10 +62,10 @@ def _mapping(path: Path | None, file: Path | None) -> Any:
 
 def _publish(file: Path, mapping: Any, settings: Any) -> None:
     from features.stage import Reject
+    from pipeline.edge import Edge, live_session
     from pipeline.kafka import create_topics
     from pipeline.log import KafkaLog
     from pipeline.sources.alternative import AlternativeFile
-    from pipeline.sources.live.numbering import resumed_edge
 
     refused: list[Any] = []
     source = AlternativeFile(file, mapping, on_reject=refused.append)
@@ -72,7 +73,7 @@ def _publish(file: Path, mapping: Any, settings: Any) -> None:
     log = KafkaLog(settings)
     for reject in refused:
         log.reject(reject.origin, Reject(reject.reason, reject.detail), reject.payload)
-    edge = resumed_edge(log, f"alternative.{mapping.source}", settings)
+    edge = Edge(log, f"alternative.{mapping.source}", live_session(time.time_ns()))
     for batch in source.batches():
         edge.send(batch)
     log.flush()
@@ -83,16 +84,16 @@ def _publish(file: Path, mapping: Any, settings: Any) -> None:
 
 
 def _follow(topic: str, mapping: Any, settings: Any) -> None:
+    from pipeline.edge import Edge, live_session
     from pipeline.kafka import create_topics
     from pipeline.log import KafkaLog
     from pipeline.logging import configure_logging
     from pipeline.sources.alternative_topic import AlternativeTopic
-    from pipeline.sources.live.numbering import resumed_edge
 
     configure_logging()
     create_topics(settings)
     log = KafkaLog(settings)
-    edge = resumed_edge(log, f"alternative.{mapping.source}", settings)
+    edge = Edge(log, f"alternative.{mapping.source}", live_session(time.time_ns()))
     source = AlternativeTopic(settings, topic, mapping, edge, log)
     interrupted = False
 
