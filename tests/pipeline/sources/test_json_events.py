@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -234,3 +236,13 @@ def test_what_is_no_message_of_theirs_says_why(payload: bytes, reason: str) -> N
 def test_iso_times_are_exact() -> None:
     assert iso_ns("2020-09-13T12:26:40.123456789Z") == NOW + 123_456_789
     assert iso_ns("2020-09-13T12:26:40Z") == NOW
+
+
+def test_the_messages_that_the_guide_shows_are_accepted() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "sources.md").read_text()
+    blocks = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    nothing = TardisIncrements([], {})
+    for block, decoder in zip(blocks, (HedgeflowMessages(nothing), TardisMessages(GIVEN)), strict=True):
+        messages = re.split(r"\n(?=\{)", block.strip())
+        kinds = [decoder.decode(message.encode(), NOW)[-1].kind for message in messages]
+        assert kinds == [Kind.INSTRUMENT, Kind.BOOK, Kind.TRADE][-len(kinds) :] or kinds == [Kind.BOOK]
