@@ -75,10 +75,15 @@ def _scan(files: Sequence[tuple[Path, Layout]]) -> dict[str, tuple[int, int]]:
             code = file.codes(block)
             known = code >= 0
             most = np.zeros((len(file.instruments), 2), dtype=np.int64)
+            found_codes = np.unique(code[known]).tolist()
             for which, columns in enumerate((prices, sizes)):
                 for column in columns:
-                    np.maximum.at(most[:, which], code[known], block.decimals(column)[known])
-            for at in np.unique(code[known]).tolist():
+                    decimals = block.decimals(column)
+                    if len(found_codes) == 1:
+                        most[found_codes[0], which] = max(most[found_codes[0], which], decimals[known].max())
+                    else:
+                        np.maximum.at(most[:, which], code[known], decimals[known])
+            for at in found_codes:
                 family = file.instruments[at].family
                 price, size = found.get(family, (0, 0))
                 found[family] = max(price, int(most[at, 0])), max(size, int(most[at, 1]))

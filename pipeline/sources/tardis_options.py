@@ -46,25 +46,30 @@ class OptionsChain:
         mark, forward, interest = (_known(rows, name) for name in ("mark_price", "underlying_price", "open_interest"))
         bad = (strike <= 0) | _below(bid, 1) | _below(ask, 1) | _below(mark, 0) | _below(forward, 1)
         rows.refuse(bad | _below(interest, 0), "bad_quote", "a negative price, or a strike or forward that is none")
-        for row in np.flatnonzero(rows.good).tolist():
-            instrument = rows.instruments[int(rows.code[row])]
-            terms = int(expiry_us[row]) * NANOS_PER_MICRO, int(strike[row]), bool(is_call[row])
-            self._context.option_terms.setdefault(instrument.name, terms)
-            columns: dict[str, list[Any]] = {
-                "instrument": [instrument.name],
-                "ts_event": [int(rows.event_us[row]) * NANOS_PER_MICRO],
-                "expiry_ns": [terms[0]],
-                "strike_e9": [terms[1]],
-                "is_call": [terms[2]],
-                "bid": [_value(bid, row)],
-                "ask": [_value(ask, row)],
-                "mark_e9": [_value(mark, row)],
-                "forward_e9": [_value(forward, row)],
-                "open_interest_e9": [_value(interest, row)],
+        good = np.flatnonzero(rows.good)
+        whole = (rows.code, rows.recv_us, rows.event_us, expiry_us, strike, is_call)
+        known = [_listed(column, good) for column in (bid, ask, mark, forward, interest)]
+        for who, recv_us, event_us, until_us, strike_e9, call, *quote in zip(
+            *(column[good].tolist() for column in whole), *known, strict=True
+        ):
+            instrument = rows.instruments[who]
+            name, expiry_ns = instrument.name, until_us * NANOS_PER_MICRO
+            if name not in self._context.option_terms:
+                self._context.option_terms[name] = expiry_ns, strike_e9, call
+            columns: dict[str, Any] = {
+                "instrument": name,
+                "ts_event": [event_us * NANOS_PER_MICRO],
+                "expiry_ns": [expiry_ns],
+                "strike_e9": [strike_e9],
+                "is_call": [call],
+                "bid": [quote[0]],
+                "ask": [quote[1]],
+                "mark_e9": [quote[2]],
+                "forward_e9": [quote[3]],
+                "open_interest_e9": [quote[4]],
                 "volume_e9": [None],
             }
-            ts_recv = int(rows.recv_us[row]) * NANOS_PER_MICRO
-            yield self._numbers.run(Kind.OPTION_QUOTE, ts_recv, instrument.underlying, 1, columns)
+            yield self._numbers.run(Kind.OPTION_QUOTE, recv_us * NANOS_PER_MICRO, instrument.underlying, 1, columns)
 
     def finish(self) -> Iterator[Run]:
         """Nothing waits."""
@@ -89,6 +94,7 @@ def _below(column: tuple[Array, Array], least: int) -> Array:
     return below
 
 
-def _value(column: tuple[Array, Array], row: int) -> int | None:
+def _listed(column: tuple[Array, Array], rows: Array) -> list[int | None]:
+    """The values of some rows, None where there is none."""
     value, known = column
-    return int(value[row]) if known[row] else None
+    return [each if there else None for each, there in zip(value[rows].tolist(), known[rows].tolist(), strict=True)]

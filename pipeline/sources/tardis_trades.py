@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Iterator
 from typing import Final
 
@@ -53,10 +54,10 @@ class Trades:
             aggressor[same] = sign
         rows.refuse(~known, "unexpected_form", "side is buy, sell or unknown")
         ids, id_fault = block.integers(at["id"])
-        columns = (rows.code, rows.recv_us, rows.event_us, ids, id_fault, price, size, aggressor)
-        lists = [column.tolist() for column in columns]
-        for row in np.flatnonzero(rows.good).tolist():
-            who, recv_us, event_us, number, fault, price_count, size_count, sign = (column[row] for column in lists)
+        good = np.flatnonzero(rows.good)
+        columns = (good, rows.code, rows.recv_us, rows.event_us, ids, id_fault, price, size, aggressor)
+        lists = (column.tolist() if column is good else column[good].tolist() for column in columns)
+        for row, who, recv_us, event_us, number, fault, price_count, size_count, sign in zip(*lists, strict=True):
             trade_id = number if fault == 0 else trade_number(block.field(row, at["id"]))
             instrument = rows.instruments[who]
             if self._recent.repeats(instrument.name, trade_id):
@@ -81,18 +82,22 @@ class RecentTrades:
     """The newest trade ids of each instrument."""
 
     def __init__(self) -> None:
-        self._seen: dict[str, dict[int, None]] = {}
+        self._seen: dict[str, tuple[set[int], deque[int]]] = {}
 
     def repeats(self, instrument: str, trade_id: int) -> bool:
         """Whether the id is among the instrument's last 10,000; id 0 is none."""
         if trade_id == 0:
             return False
-        seen = self._seen.setdefault(instrument, {})
+        found = self._seen.get(instrument)
+        if found is None:
+            found = self._seen[instrument] = set(), deque()
+        seen, in_order = found
         if trade_id in seen:
             return True
-        seen[trade_id] = None
-        if len(seen) > REMEMBERED:
-            del seen[next(iter(seen))]
+        seen.add(trade_id)
+        in_order.append(trade_id)
+        if len(in_order) > REMEMBERED:
+            seen.remove(in_order.popleft())
         return False
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from small_tardis import BOOK, CHAIN, LATENCY_US, QUOTE, START_US, TICKER, TRADE
 from features.book import replay_l2
 from features.errors import BadInputError, ConfigError
 from features.events import Kind
+from pipeline.sources import csv_fields
 from pipeline.sources.runs import MERGE_ORDER
 from pipeline.sources.tardis import TardisFiles
 
@@ -136,6 +138,23 @@ def test_reading_twice_gives_the_same(tmp_path: Path) -> None:
     source = TardisFiles([write(tmp_path, "c", CHAIN, chain), write(tmp_path, "t", TRADE, line(0, 1, "buy", 1, 1))])
     once, again = list(source.batches()), list(source.batches())
     assert [batch.data for batch in once] == [batch.data for batch in again] != []
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv_fields.read_blocks, "__defaults__", (1 << 14,))
+
+    def peak(rows: int) -> int:
+        lines = (line(at * 1_000, "false", "bid", 100 + at % 50, at % 7) for at in range(1, rows))
+        path = write(tmp_path, f"b{rows}", BOOK, line(0, "true", "bid", "100.5", 1), *lines, zipped=True)
+        tracemalloc.start()
+        count = sum(batch.data.num_rows for batch in TardisFiles([path]).batches() if batch.kind is Kind.BOOK)
+        _, highest = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert count == rows
+        return highest
+
+    peak(1_000)
+    assert peak(40_000) < 1.2 * peak(10_000)
 
 
 @pytest.mark.data
