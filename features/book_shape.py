@@ -69,14 +69,15 @@ def _weighted_mid(books: Books, s: int) -> float:
 
 @kernel
 def _exponential_imbalance(books: Books, s: int, mid2: int) -> float:
+    """Weights relative to those of the best levels, which lie at one distance: the ratio stays, and none underflows."""
+    nearest = 10_000 * _distance2(books.key[s, 0, books.levels[s, 0] - 1], 0, mid2) / mid2
     total = np.zeros(2)
     for side in range(2):
         for level in range(min(SHAPE_LEVELS, books.levels[s, side])):
             at = books.levels[s, side] - 1 - level
             x = 10_000 * _distance2(books.key[s, side, at], side, mid2) / mid2
-            total[side] += math.exp(-x / DECAY_BPS) * books.size[s, side, at]
-    both = total[0] + total[1]
-    return float((total[0] - total[1]) / both) if both > 0.0 else math.nan
+            total[side] += math.exp((nearest - x) / DECAY_BPS) * books.size[s, side, at]
+    return float((total[0] - total[1]) / (total[0] + total[1]))
 
 
 @kernel

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -94,8 +95,7 @@ class UnderlyingEngine:
         stream = data.column(1).to_numpy() + data.column(4).to_numpy()
         match batch.kind:
             case Kind.INSTRUMENT:
-                rows = self._moved(data, stream)
-                self._introduce(data, rejects)
+                rows = self._reference_rows(data, stream, rejects)
             case Kind.OPTION_QUOTE:
                 rows = self._option_quotes(data, stream, rejects)
             case Kind.ALT:
@@ -164,6 +164,16 @@ class UnderlyingEngine:
             rows.extend(self._moved(data.slice(i, 1), stream[i : i + 1]))
             if (reject := self._alternative.take(row, int(stream[i]))) is not None:
                 rejects.append(reject)
+        return rows
+
+    def _reference_rows(self, data: pa.RecordBatch, stream: Array, rejects: list[Reject]) -> list[pa.RecordBatch]:
+        """In runs of one time: reference data must not be seen by the bars that closed before it."""
+        rows: list[pa.RecordBatch] = []
+        cuts = [0, *(np.flatnonzero(np.diff(stream)) + 1).tolist(), len(stream)]
+        for start, stop in pairwise(cuts):
+            run = data.slice(start, stop - start)
+            rows.extend(self._moved(run, stream[start:stop]))
+            self._introduce(run, rejects)
         return rows
 
     # -- instruments ----------------------------------------------------------------------------------------------

@@ -45,13 +45,14 @@ def open_lake(path: str | Path) -> duckdb.DuckDBPyConnection:
 def _select(lake: Lake, table: Table) -> str:
     files = lake.files(table)
     if files:
-        listed = ", ".join("'" + _local(file).replace("'", "''") + "'" for file in files)
+        listed = ", ".join("'" + local_path(file).replace("'", "''") + "'" for file in files)
         return f"SELECT * FROM read_parquet([{listed}], hive_partitioning = true, union_by_name = true)"
     columns = ", ".join(f"NULL::{_sql_type(field.type)} AS {field.name}" for field in table.schema)
     return f"SELECT {columns} WHERE false"
 
 
-def _local(uri: str) -> str:
+def local_path(uri: str) -> str:
+    """The path of a file URI."""
     return uri.removeprefix("file://")
 
 
