@@ -108,6 +108,7 @@ class _Day:
 
     def __init__(self, pair: LobsterPair, source: int, on_reject: OnReject, skipped: Counter[str]) -> None:
         self._pair = pair
+        self._midnight_ns = pair.midnight_ns
         self._numbers = RunNumbers(source)
         self._on_reject = on_reject
         self._skipped = skipped
@@ -131,7 +132,7 @@ class _Day:
         for row, message in enumerate(messages.value.tolist()):
             if not messages.good[row] or not self._usable(message, lines[row]):
                 continue
-            ts_ns = self._pair.midnight_ns + message[0]
+            ts_ns = self._midnight_ns + message[0]
             yield from self._trade(message, ts_ns, lines[row])
             if possible[row] and (self._row is None or not np.array_equal(self._row, books.value[row])):
                 self._row = books.value[row]
