@@ -57,9 +57,9 @@ class Edge:
     Args:
         log: where they go.
         origin: of the source, for its dead letters.
-        session: of a live source (:func:`live_session`): it starts numbering beyond its earlier sessions, so that a
-            source that was started again is not taken for a repeat of itself, and its books wait for a snapshot. A
-            recording is session 0: played twice, it is the same rows twice.
+        session: of a run that appends to a log that others may have appended to (:func:`live_session`): it numbers
+            beyond all earlier sessions, so that it is not taken for a repeat of one of them; its books wait for their
+            snapshots. Session 0 is for a log of its own: played twice, it is the same rows twice.
     """
 
     def __init__(self, log: Log, origin: str, session: int = 0) -> None:

@@ -17,7 +17,7 @@ from pipeline.kafka import committed_offsets, end_offsets
 from pipeline.lake_writer import GROUP as LAKE_GROUP
 from pipeline.lake_writer import SOURCES as LAKE_SOURCES
 from pipeline.settings import Settings
-from pipeline.topics import EVENTS, FEATURES, SIGNALS, UNIVERSE
+from pipeline.topics import DECISION_INPUTS, EVENTS, FEATURES, SIGNALS, UNIVERSE
 
 STOP_TIMEOUT_S: Final = 20.0
 MAX_RESTARTS: Final = 20
@@ -27,6 +27,7 @@ SOURCES: Final[Mapping[str, Sequence[str]]] = {
     "universe": (FEATURES,),
     "signals": (UNIVERSE,),
     "decisions": (SIGNALS,),
+    "own": (DECISION_INPUTS,),
     LAKE_GROUP: LAKE_SOURCES,
 }
 """What each worker reads, in the order in which the log runs through them."""

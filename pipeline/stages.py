@@ -17,8 +17,8 @@ from pipeline.worker import Decode, StageSpec
 
 TEXT_FOLDER: Final = "text"
 
-STAGE_NAMES: Final = ("features", "universe", "signals", "decisions", "lake")
-"""Every stage of a deployment; the last two have loops of their own. ``own`` runs beside them where it is wanted."""
+STAGE_NAMES: Final = ("features", "universe", "signals", "decisions", "own", "lake")
+"""Every stage that is a worker; ``decisions`` and ``lake`` have loops of their own."""
 
 
 def _rows_of(settings: Settings) -> Decode:
@@ -95,5 +95,5 @@ def stage_spec(name: str, settings: Settings) -> StageSpec:
         "own": lambda: _own_activity_spec(settings),
     }
     if name not in specs:
-        raise ConfigError(f"There is no stage {name!r}.", f"Stages are {', '.join((*STAGE_NAMES, 'own'))}.")
+        raise ConfigError(f"There is no stage {name!r}.", f"Stages are {', '.join(STAGE_NAMES)}.")
     return specs[name]()

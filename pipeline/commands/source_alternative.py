@@ -84,16 +84,16 @@ def _publish(file: Path, mapping: Any, settings: Any) -> None:
 
 
 def _follow(topic: str, mapping: Any, settings: Any) -> None:
-    from pipeline.edge import Edge, live_session
     from pipeline.kafka import create_topics
     from pipeline.log import KafkaLog
     from pipeline.logging import configure_logging
     from pipeline.sources.alternative_topic import AlternativeTopic
+    from pipeline.sources.numbering import resumed_edge
 
     configure_logging()
     create_topics(settings)
     log = KafkaLog(settings)
-    edge = Edge(log, f"alternative.{mapping.source}", live_session(time.time_ns()))
+    edge = resumed_edge(log, f"alternative.{mapping.source}", settings)
     source = AlternativeTopic(settings, topic, mapping, edge, log)
     interrupted = False
 

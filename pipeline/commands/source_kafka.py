@@ -46,7 +46,7 @@ def kafka(
     from pipeline.kafka import create_topics
     from pipeline.logging import configure_logging
     from pipeline.sources.json_topics import JsonTopics, PositionedLog
-    from pipeline.sources.live.numbering import resumed_edge
+    from pipeline.sources.numbering import resumed_edge
 
     settings = settings_of(config, bootstrap=bootstrap, partitions=partitions)
     decoder = _decoder(format, increments_of(increment))

@@ -25,6 +25,7 @@ from features.events import NANO
 from hedger.portfolio import demo_portfolio, encode_portfolio
 from hedger.training import TrainingConfig
 from pipeline.backfill import BackfillResult, backfill
+from pipeline.backfill_own_activity import backfill_own_activity
 from pipeline.broker import EmbeddedBroker
 from pipeline.compare import Comparison, compare
 from pipeline.demo.market import Market, Player, recorded_market, simulated_market
@@ -40,7 +41,7 @@ from pipeline.settings import Settings, load_settings
 from pipeline.topics import TOPICS
 
 MARKER: Final = ".hedgeflow-demo"
-COMPARED: Final = ("features", "universe", "signals")
+COMPARED: Final = ("features", "universe", "signals", "own_activity")
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +197,7 @@ def _stream(run: DemoRun, steps: _Steps, out: Path) -> None:
         trained_until = market.at(options.training_share)
         _play(run, steps, player, workers, "history into the lake", trained_until + NANO // 2)
         _fit(run, steps, trained_until)
-        workers.start("signals", "decisions")
+        workers.start("signals", "decisions", "own")
         _play(run, steps, player, workers, "stream, decide, fill", None)
         run.restarts = workers.restarts
     run.events = player.rows
@@ -260,6 +261,7 @@ def _backfill(run: DemoRun, steps: _Steps, out: Path) -> None:
     with steps.step("backfill and compare") as step:
         run.backfilled = backfill(read_log(run.settings.lake), again, run.settings, with_signals=True)
         streamed = Lake(run.settings.lake)
+        backfill_own_activity(streamed, again, run.settings)
         run.comparisons = [compare(streamed, again, name) for name in COMPARED]
         step.to(1.0, f"{run.differing} rows differ")
 

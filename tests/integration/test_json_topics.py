@@ -26,7 +26,7 @@ from pipeline.settings import Settings
 from pipeline.sources.json_events import HedgeflowMessages
 from pipeline.sources.json_tardis import TardisMessages
 from pipeline.sources.json_topics import ORIGIN_HEADER, JsonTopics, PositionedLog
-from pipeline.sources.live.numbering import resumed_edge
+from pipeline.sources.numbering import resumed_edge
 from pipeline.sources.tardis_increments import TardisIncrements
 from pipeline.topics import DEAD_LETTER, EVENTS, TopicSpec
 

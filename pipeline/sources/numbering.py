@@ -1,4 +1,8 @@
-"""A live source that is started again goes on numbering where the log stands, or its rows would count as duplicates."""
+"""A source that loses nothing when it is started again goes on numbering where the log stands.
+
+For sources that go on exactly where they stopped, a topic of another cluster, say. One that misses what happens
+meanwhile, a websocket, starts a new session instead (:func:`pipeline.edge.live_session`): readers must know.
+"""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from pipeline.codec import MAX_ROWS
 from pipeline.kafka import create_topics, end_offsets, partition_of
 from pipeline.log import KafkaLog, MemoryLog
 from pipeline.settings import Settings
-from pipeline.sources.live.numbering import ResumedEdge, resumed_edge
+from pipeline.sources.numbering import ResumedEdge, resumed_edge
 from pipeline.topics import EVENTS
 
 
