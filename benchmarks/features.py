@@ -154,13 +154,14 @@ def _summary(found: list[dict[str, Any]], wall_s: float) -> dict[str, Any]:
     process_s = sum(each["process_s"] for each in found)
     closing_s = sum(each["closing_s"] for each in found)
     slowest_s = max(each["seconds"] for each in found)
+    decoded = sum(each["bytes"] for each in found)
     return {
+        **({"gb_per_s": round(decoded / slowest_s / 1e9, 2)} if decoded else {}),
         "events": events,
         "batches": sum(each["batches"] for each in found),
         "feature_rows": sum(each["feature_rows"] for each in found),
         "wall_s": round(wall_s, 3),
         "events_per_s": round(events / slowest_s),
-        "gb_per_s": round(sum(each["bytes"] for each in found) / slowest_s / 1e9, 2),
         "peak_rss_mb": [each["peak_rss_mb"] for each in found],
         "share_read": round((seconds - process_s) / seconds, 3),
         "share_process": round((process_s - closing_s) / seconds, 3),
