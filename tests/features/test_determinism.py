@@ -95,7 +95,7 @@ def test_rows_one_by_one_and_in_long_batches(underlying: str) -> None:
         assert run(FeatureStage(INTERVAL_NS), log)[underlying] == WHOLE[underlying]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.lists(st.integers(0, 50), max_size=4), st.sampled_from(sorted(LOGS)))
 def test_any_cut_into_batches(places: list[int], underlying: str) -> None:
     log = [piece for event in as_long_batches(LOGS[underlying]) for piece in cut(event, places)]
@@ -111,7 +111,7 @@ def test_any_market_cut_anywhere(market: list[Step], rng: random.Random) -> None
     assert run(FeatureStage(), pieces) == whole
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_any_interleaving_of_underlyings(rng: random.Random) -> None:
     order = interleaved(list(LOGS.values()), random.Random(rng.randrange(2**32)))
@@ -128,7 +128,7 @@ def test_any_number_of_partitions(partitions: int) -> None:
     assert found == WHOLE
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(st.lists(st.integers(0, sum(map(len, LOGS.values()))), min_size=1, max_size=3))
 def test_any_restart(stops: list[int]) -> None:
     """Through bytes, into a new stage."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from random_market import RandomMarket, Step, batches, market_of, random_market, steps
+from random_market import RandomMarket, Step, batches, market_of, random_market, random_steps, scaled_market, steps
 from slow_features import KEYS, NAMES, QUALITY, slow_rows
 
 from features.bars import FeatureStage
@@ -66,7 +67,7 @@ def test_the_reference_knows_every_declared_feature() -> None:
     assert {*KEYS, *QUALITY, *NAMES} <= set(SCHEMA.names)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(steps(), st.sampled_from([1, 2, 5]), st.sampled_from([NANO // 5, 2 * NANO]))
 def test_any_steps(market: list[Step], interval_s: int, pace_ns: int) -> None:
     assert_agreement(market_of(market, pace_ns, listed=2), interval_s * NANO)
@@ -75,7 +76,7 @@ def test_any_steps(market: list[Step], interval_s: int, pace_ns: int) -> None:
 @pytest.mark.parametrize("hostility", [0.05, 0.3, 0.8])
 @pytest.mark.parametrize("interval_s", [1, 5])
 def test_hostile_markets(interval_s: int, hostility: float) -> None:
-    for seed in range(35):
+    for seed in range(25):
         assert_agreement(random_market(seed, 50, interval_s * NANO // 3, hostility), interval_s * NANO)
 
 
@@ -114,6 +115,15 @@ def test_every_quality_column_counts_something() -> None:
         assert any(row[name] for row in hostile_rows())
 
 
+@pytest.mark.parametrize(("price", "size"), [(10**5, 1), (1, 10**9), (10**5, 10**5), (10**3, 10**9), (10**6, 10**10)])
+def test_large_counts(price: int, size: int) -> None:
+    """Sums of products pass 2^53, where floats begin to round, and 2^62, from where on they are null."""
+    for seed in range(3):
+        assert_agreement(scaled_market(seed, 50, NANO // 3, 0.1, price, size), NANO)
+    rows = assert_agreement(scaled_market(0, 400, 2 * NANO, 0.0, price, size), 10 * NANO)
+    assert any(row["vwap"] is None for row in rows if row["trade_count"]) == (price * size >= 10**12)
+
+
 def test_a_window_of_three_hundred_bars() -> None:
     """Five minutes at one second a bar: null up to the 300th return, known from then on."""
     events = random_market(4, 700, NANO // 2, 0.0, listed=1)
@@ -135,6 +145,15 @@ def test_a_book_as_wide_as_its_price_has_a_weighted_imbalance() -> None:
     market.heartbeat()
     rows = assert_agreement(batches("BTC", market.rows, market.rng), NANO)
     assert rows[0]["imbalance_weighted"] == -1 / 6
+
+
+@pytest.mark.xfail(reason="the loss at the start of a session does not hide the bar's order flow")
+def test_sessions_of_a_source() -> None:
+    """The book is unknown from the first row of a session on, though that row begins an event."""
+    for seed in range(20):
+        rng = random.Random(seed)
+        market = [*random_steps(rng, 12, 0.0), ("new_session", seed), *random_steps(rng, 12, 0.1)]
+        assert_agreement(market_of(market, NANO // 3), NANO)
 
 
 def test_reference_data_rows_in_one_batch_count_from_their_own_times() -> None:
