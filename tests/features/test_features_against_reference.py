@@ -115,6 +115,16 @@ def test_every_quality_column_counts_something() -> None:
         assert any(row[name] for row in hostile_rows())
 
 
+@pytest.mark.parametrize("loss", ["new_increments", "new_price_increment", "lose_trade", "bad_trade"])
+def test_windows_and_buckets_fill_again_after_a_loss(loss: str) -> None:
+    rng = random.Random(0)
+    before, between, after = (random_steps(rng, count, 0.0) for count in (330, 10, 420))
+    market = [*before, (loss, 0), *between, (loss, 1), *after]
+    rows = assert_agreement(market_of(market, 2 * NANO), 10 * NANO)
+    known = [row["vpin"] is not None for row in rows]
+    assert "".join("x" if now else "." for now in known).strip(".").count("x.") == 1
+
+
 @pytest.mark.parametrize(("price", "size"), [(10**5, 1), (1, 10**9), (10**5, 10**5), (10**3, 10**9), (10**6, 10**10)])
 def test_large_counts(price: int, size: int) -> None:
     """Sums of products pass 2^53, where floats begin to round, and 2^62, from where on they are null."""
