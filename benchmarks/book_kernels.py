@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from features.book_state import Books, book_row
-from features.kernel import kernel
+from features.kernel import row_kernel
 
 Array = np.ndarray[Any, Any]
 
 
-@kernel
+@row_kernel
 def best_after_rows(
     books: Books, slot: Array, seq: Array, prev_id: Array, update_id: Array, side: Array, price: Array, size: Array,
     flags: Array, out: Array,
@@ -22,8 +22,8 @@ def best_after_rows(
         s = slot[i]
         book_row(books, s, seq[i], prev_id[i], update_id[i], side[i], price[i], size[i], flags[i])
         for side_index in range(2):
-            at = books.levels[s, side_index] - 1
-            if at >= 0:
+            at = books.end[s, side_index] - 1
+            if at >= books.begin[s, side_index]:
                 out[i, 2 * side_index] = abs(books.key[s, side_index, at])
                 out[i, 2 * side_index + 1] = books.size[s, side_index, at]
             else:
@@ -31,7 +31,7 @@ def best_after_rows(
                 out[i, 2 * side_index + 1] = -1
 
 
-@kernel
+@row_kernel
 def imbalance_after_rows(
     books: Books, slot: Array, seq: Array, prev_id: Array, update_id: Array, side: Array, price: Array, size: Array,
     flags: Array, levels: int, out: Array,
@@ -41,10 +41,10 @@ def imbalance_after_rows(
         s = slot[i]
         book_row(books, s, seq[i], prev_id[i], update_id[i], side[i], price[i], size[i], flags[i])
         bids, asks = 0, 0
-        count = books.levels[s, 0]
-        for at in range(max(0, count - levels), count):
+        end = books.end[s, 0]
+        for at in range(max(books.begin[s, 0], end - levels), end):
             bids += books.size[s, 0, at]
-        count = books.levels[s, 1]
-        for at in range(max(0, count - levels), count):
+        end = books.end[s, 1]
+        for at in range(max(books.begin[s, 1], end - levels), end):
             asks += books.size[s, 1, at]
         out[i] = (bids - asks) / (bids + asks)

@@ -37,10 +37,10 @@ from features.bar_state import (
     VOLUME,
     Bars,
 )
-from features.book_state import APPLIED, BROKEN, Books, book_row, invalidate, is_crossed, is_known
+from features.book_state import APPLIED, Books, book_row, invalidate, is_crossed, is_known
 from features.declared.trade import VPIN_BUCKETS
 from features.events import NANO, SESSION_ROWS
-from features.kernel import kernel
+from features.kernel import row_kernel
 from features.windowed import Plan, windowed_features
 
 Array = np.ndarray[Any, Any]
@@ -76,7 +76,7 @@ _NOTIONAL_VALUE: Final = COLUMNS.index("notional")
 _ATM: Final = COLUMNS.index("atm_iv_30d")
 
 
-@kernel
+@row_kernel
 def _remember(bars: Bars, s: int, row: Array) -> None:
     """Put what the windows need of the bar that closes into the rings, both copies."""
     size = bars.rings.shape[2] // 2
@@ -99,11 +99,12 @@ def _remember(bars: Bars, s: int, row: Array) -> None:
     bars.bars[s] += 1
 
 
-@kernel
+@row_kernel
 def _measure_trades(plan: Plan, bars: Bars, s: int) -> None:
     """What a typical trade of the window of closed bars was, and the volume buckets that it gives; 0 if unknown."""
     window = plan.typical[0]
-    bars.typical[s] = 0
+    bars.typical[s, 0] = 0
+    bars.typical[s, 1] = 0
     bars.bucket_size[s] = 0
     if bars.bars[s] < window:
         return
@@ -121,7 +122,7 @@ def _measure_trades(plan: Plan, bars: Bars, s: int) -> None:
         bars.bucket_size[s] = max(1, volume // VPIN_BUCKETS)
 
 
-@kernel
+@row_kernel
 def _open_bar(plan: Plan, bars: Bars, books: Books, s: int) -> None:
     """Forget the closed bar's sums; windows and the book go on."""
     book_flow.open_flow(bars, books, s)
@@ -133,16 +134,18 @@ def _open_bar(plan: Plan, bars: Bars, books: Books, s: int) -> None:
     books.lost[s] = 0
 
 
-@kernel
+@row_kernel
 def _chain_features(bars: Bars, out: Array) -> None:
     if bars.chain_ts[0] >= 0:
-        out[:CHAIN_VALUES] = bars.chain
+        for i in range(CHAIN_VALUES):
+            out[i] = bars.chain[i]
         out[CHAIN_VALUES] = (bars.clock[END] - bars.chain_ts[0]) / NANO
 
 
-@kernel
+@row_kernel
 def _write_row(plan: Plan, bars: Bars, books: Books, s: int, row: Array) -> None:
-    row[:] = math.nan
+    for i in range(len(row)):
+        row[i] = math.nan
     mid2 = 0
     if is_known(books, s):
         mid2 = book_shape.book_shape(books, s, bars.tick_e9[s], bars.lot_e9[s], row[:_FLOW])
@@ -157,7 +160,7 @@ def _write_row(plan: Plan, bars: Bars, books: Books, s: int, row: Array) -> None
     windowed_features(plan, bars, s, row[_ATM], row[_WINDOWED:])
 
 
-@kernel
+@row_kernel
 def close_bar(plan: Plan, bars: Bars, books: Books, integers: Array, floats: Array, written: int) -> int:
     """Write a row for every instrument that was alive in the bar, and open the next one."""
     end = bars.clock[END]
@@ -180,7 +183,7 @@ def close_bar(plan: Plan, bars: Bars, books: Books, integers: Array, floats: Arr
     return written
 
 
-@kernel
+@row_kernel
 def advance(
     plan: Plan, bars: Bars, books: Books, stream_ts: int, ts_recv: int, integers: Array, floats: Array, written: int
 ) -> int:
@@ -198,9 +201,9 @@ def advance(
     return written
 
 
-@kernel
+@row_kernel
 def book_rows(
-    plan: Plan, bars: Bars, books: Books, slot: Array, ts_event: Array, stream_ts: Array, ts_recv: Array, seq: Array,
+    plan: Plan, bars: Bars, books: Books, slot: Array, stream_ts: Array, ts_event: Array, ts_recv: Array, seq: Array,
     prev_id: Array, update_id: Array, side: Array, price: Array, size: Array, flags: Array, integers: Array,
     floats: Array,
 ) -> int:  # fmt: skip
@@ -211,28 +214,37 @@ def book_rows(
         s = slot[i]
         if s < 0:
             continue
+        breaks = books.breaks[s]
         done = book_row(books, s, seq[i], prev_id[i], update_id[i], side[i], price[i], size[i], flags[i])
-        if done in (APPLIED, BROKEN):
-            book_flow.book_changed(bars, books, s, ts_event[i], done == APPLIED)
+        if books.breaks[s] != breaks:
+            book_flow.book_broke(bars, s)
+        if done == APPLIED:
+            book_flow.book_changed(bars, books, s, ts_event[i])
     return written
 
 
-@kernel
+@row_kernel
+def _missing(expected: int, seq: int) -> int:
+    """Rows lost before ``seq``: those between, or one where another session begins and nobody knows."""
+    return seq - expected if seq // SESSION_ROWS == expected // SESSION_ROWS else 1
+
+
+@row_kernel
 def _fresh(bars: Bars, s: int, seq: int) -> bool:
     """Note a trade's ``seq``: False for a duplicate; a jump counts as lost, another session as one lost row."""
     expected = bars.trade_seq[s] + 1
     if seq < expected:
         return False
     if seq > expected and expected > 0:
-        bars.lost[s] += seq - expected if seq // SESSION_ROWS == expected // SESSION_ROWS else 1
+        bars.lost[s] += _missing(expected, seq)
         trade_flow.lose_trade(bars, s)
     bars.trade_seq[s] = seq
     return True
 
 
-@kernel
+@row_kernel
 def trade_rows(
-    plan: Plan, bars: Bars, books: Books, slot: Array, ts_event: Array, stream_ts: Array, ts_recv: Array, seq: Array,
+    plan: Plan, bars: Bars, books: Books, slot: Array, stream_ts: Array, ts_event: Array, ts_recv: Array, seq: Array,
     price: Array, size: Array, aggressor: Array, integers: Array, floats: Array,
 ) -> int:  # fmt: skip
     """Take rows of kind ``trade``.
@@ -253,22 +265,29 @@ def trade_rows(
     return written
 
 
-@kernel
+@row_kernel
 def correction_rows(
-    plan: Plan, bars: Bars, books: Books, slot: Array, stream_ts: Array, ts_recv: Array, integers: Array, floats: Array
-) -> int:
-    """Take rows of kind ``trade_correction``: counted in the open bar; a bar that was emitted is never rewritten."""
+    plan: Plan, bars: Bars, books: Books, slot: Array, stream_ts: Array, ts_recv: Array, seq: Array, integers: Array,
+    floats: Array,
+) -> int:  # fmt: skip
+    """Take rows of kind ``trade_correction``: counted in the open bar; a bar that was emitted is never rewritten.
+
+    A repeated ``seq`` is a duplicate and ignored.
+    """
     written = 0
     for i in range(len(slot)):
         written = advance(plan, bars, books, stream_ts[i], ts_recv[i], integers, floats, written)
-        if slot[i] >= 0:
-            bars.corrected[slot[i]] += 1
+        s = slot[i]
+        if s < 0 or seq[i] <= bars.correction_seq[s]:
+            continue
+        bars.correction_seq[s] = seq[i]
+        bars.corrected[s] += 1
     return written
 
 
-@kernel
+@row_kernel
 def funding_rows(
-    plan: Plan, bars: Bars, books: Books, slot: Array, ts_event: Array, stream_ts: Array, ts_recv: Array,
+    plan: Plan, bars: Bars, books: Books, slot: Array, stream_ts: Array, ts_event: Array, ts_recv: Array,
     rate_e9: Array, index_e9: Array, interest_e9: Array, integers: Array, floats: Array,
 ) -> int:  # fmt: skip
     """Take rows of kind ``funding``; one older than the last is left out. An index or interest of 0 is unknown."""
@@ -285,7 +304,7 @@ def funding_rows(
     return written
 
 
-@kernel
+@row_kernel
 def move_clock(
     plan: Plan, bars: Bars, books: Books, stream_ts: Array, ts_recv: Array, integers: Array, floats: Array
 ) -> int:
@@ -296,13 +315,13 @@ def move_clock(
     return written
 
 
-@kernel
+@row_kernel
 def increments_changed(bars: Bars, books: Books, s: int) -> None:
     """The increments of instrument ``s`` are others from here on: what counts in the old ones is unknown.
 
     The book waits for its next snapshot; the open bar counts as having lost a trade; no return spans the change.
     """
     invalidate(books, s)
-    book_flow.book_changed(bars, books, s, 0, False)
+    book_flow.book_broke(bars, s)
     trade_flow.lose_trade(bars, s)
     bars.mid2[s] = 0

@@ -89,6 +89,7 @@ class Bars(NamedTuple):
     late: Array
     lost: Array
     corrected: Array
+    correction_seq: Array
     carry: Array  # (S, 3)
     carry_ts: Array  # ts_event of the last funding row, -1 for none
     rings: Array  # (S, FLOAT_RINGS, 2 R)
@@ -142,6 +143,7 @@ def empty_bars(instruments: int, interval_ns: int, ring: int) -> Bars:
         late=zeros(),
         lost=zeros(),
         corrected=zeros(),
+        correction_seq=zeros() - 1,
         carry=np.full((instruments, 3), np.nan),
         carry_ts=zeros() - 1,
         rings=np.full((instruments, FLOAT_RINGS, 2 * ring), np.nan),

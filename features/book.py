@@ -12,11 +12,10 @@ import pyarrow as pa
 from features.book_state import MAX_LEVELS as MAX_LEVELS
 from features.book_state import PENDING, Books, empty_books, is_crossed, select
 from features.book_state import book_row as book_row
-from features.book_state import set_level as set_level
 from features.errors import BadInputError
 from features.event_frames import event_batch
 from features.events import LAST, NANO, EventBatch, Kind
-from features.kernel import kernel
+from features.kernel import row_kernel
 
 Array = np.ndarray[Any, Any]
 
@@ -29,7 +28,7 @@ _FIRST: Final = ("instrument", "update_id", "ts_event", "ts_recv")
 _LEVEL_COLUMNS: Final = ("bid_price", "bid_size", "ask_price", "ask_size")
 
 
-@kernel
+@row_kernel
 def _replay(
     books: Books, slot: Array, seq: Array, prev_id: Array, update_id: Array, side: Array, price: Array, size: Array,
     flags: Array, levels: int, out_row: Array, state: Array, out: Array,
@@ -50,9 +49,9 @@ def _replay(
         state[1, written] = is_crossed(books, s)
         for level in range(levels):
             for side_index in range(2):
-                at = books.levels[s, side_index] - 1 - level
+                at = books.end[s, side_index] - 1 - level
                 column = 4 * level + 2 * side_index
-                if at >= 0 and books.valid[s]:
+                if at >= books.begin[s, side_index] and books.valid[s]:
                     sign = 1 if side_index == 0 else -1
                     out[column, written] = sign * books.key[s, side_index, at]
                     out[column + 1, written] = books.size[s, side_index, at]

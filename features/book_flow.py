@@ -7,11 +7,11 @@ from typing import Any, Final
 import numpy as np
 
 from features.bar_state import ASK_DEPLETED, BID_DEPLETED, END, EVENTS, INTERVAL, OFI, OFI_DEEP, Bars
-from features.book_state import NO_LEVEL, Books, is_known
+from features.book_state import NO_LEVEL, Books, is_known, touch_key
 from features.counts import decimal
 from features.declared.book import FLOW_LEVELS
 from features.events import NANO
-from features.kernel import kernel
+from features.kernel import row_kernel
 
 Array = np.ndarray[Any, Any]
 
@@ -21,7 +21,7 @@ COLUMNS: Final = (
 )  # fmt: skip
 
 
-@kernel
+@row_kernel
 def _flow_of_level(key: int, size: int, old_key: int, old_size: int) -> int:
     """1{key >= old} size - 1{key <= old} old size: keys ascend towards the best on both sides."""
     flow = 0
@@ -32,27 +32,33 @@ def _flow_of_level(key: int, size: int, old_key: int, old_size: int) -> int:
     return flow
 
 
-@kernel
-def book_changed(bars: Bars, books: Books, s: int, ts_event: int, applied: bool) -> None:
-    """Take note of a book event of instrument ``s`` that was applied, or that broke the book.
+@row_kernel
+def book_broke(bars: Bars, s: int) -> None:
+    """Take note that the book of instrument ``s`` is unknown, or was for a moment: nothing is compared across it."""
+    bars.known[s] = 0
+    bars.known_all[s] = 0
+
+
+@row_kernel
+def book_changed(bars: Bars, books: Books, s: int, ts_event: int) -> None:
+    """Take note of a book event of instrument ``s`` that was applied.
 
     Adds the event's order flow and depletion, in size increments, if the book was known before and after it.
     """
-    if applied:
-        bars.flow[s, EVENTS] += 1
-        bars.book_ts[s] = max(bars.book_ts[s], ts_event)
+    bars.flow[s, EVENTS] += 1
+    bars.book_ts[s] = max(bars.book_ts[s], ts_event)
     if not is_known(books, s):
-        bars.known[s] = 0
-        bars.known_all[s] = 0
+        book_broke(bars, s)
         return
     compare = bars.known[s] != 0
     for side in range(2):
         sign = 1 if side == 0 else -1
-        count = books.levels[s, side]
+        end = books.end[s, side]
         for level in range(FLOW_LEVELS):
-            at = count - 1 - level
-            key = books.key[s, side, at] if at >= 0 else NO_LEVEL
-            size = books.size[s, side, at] if at >= 0 else 0
+            at = end - 1 - level
+            there = at >= books.begin[s, side]
+            key = books.key[s, side, at] if there else NO_LEVEL
+            size = books.size[s, side, at] if there else 0
             old = bars.touch[s, side, level]
             if compare:
                 flow = sign * _flow_of_level(key, size, old[0], old[1])
@@ -72,7 +78,7 @@ def book_changed(bars: Bars, books: Books, s: int, ts_event: int, applied: bool)
     bars.range2[s, 1] = max(bars.range2[s, 1], mid2)
 
 
-@kernel
+@row_kernel
 def flow_features(bars: Bars, s: int, out: Array) -> None:
     """Fill the columns ``COLUMNS`` of the bar that closes; ``out`` (len(COLUMNS),) holds NaN before."""
     if bars.known_all[s]:
@@ -86,12 +92,13 @@ def flow_features(bars: Bars, s: int, out: Array) -> None:
         out[5] = (bars.clock[END] - bars.book_ts[s]) / NANO
 
 
-@kernel
+@row_kernel
 def open_flow(bars: Bars, books: Books, s: int) -> None:
     """Forget the closed bar's flow; the range starts at the mid where the bar before ended."""
-    bars.flow[s] = 0
+    for i in range(bars.flow.shape[1]):
+        bars.flow[s, i] = 0
     known = is_known(books, s)
     bars.known_all[s] = 1 if known else 0
-    mid2 = books.key[s, 0, books.levels[s, 0] - 1] - books.key[s, 1, books.levels[s, 1] - 1] if known else 0
+    mid2 = touch_key(books, s, 0) - touch_key(books, s, 1) if known else 0
     bars.range2[s, 0] = mid2
     bars.range2[s, 1] = mid2

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from features.book_state import Books
+from features.book_state import Books, depth, touch_key
 from features.counts import decimal
 from features.declared.book import DECAY_BPS, DEPTH_BPS, IMBALANCE_LEVELS, SHAPE_LEVELS, WEIGHTED_MID_LEVELS
 from features.events import NANO
@@ -42,12 +42,10 @@ def _imbalances(books: Books, s: int, out: Array) -> None:
     bids, asks, level = 0, 0, 0
     for i in range(len(IMBALANCE_LEVELS)):
         while level < IMBALANCE_LEVELS[i]:
-            at = books.levels[s, 0] - 1 - level
-            if at >= 0:
-                bids += books.size[s, 0, at]
-            at = books.levels[s, 1] - 1 - level
-            if at >= 0:
-                asks += books.size[s, 1, at]
+            if level < depth(books, s, 0):
+                bids += books.size[s, 0, books.end[s, 0] - 1 - level]
+            if level < depth(books, s, 1):
+                asks += books.size[s, 1, books.end[s, 1] - 1 - level]
             level += 1
         out[_IMBALANCE + i] = (bids - asks) / (bids + asks)
 
@@ -59,8 +57,8 @@ def _weighted_mid(books: Books, s: int) -> float:
     size_sum = np.zeros(2, np.int64)
     for side in range(2):
         sign = 1 if side == 0 else -1
-        for level in range(min(WEIGHTED_MID_LEVELS, books.levels[s, side])):
-            at = books.levels[s, side] - 1 - level
+        for level in range(min(WEIGHTED_MID_LEVELS, depth(books, s, side))):
+            at = books.end[s, side] - 1 - level
             price_sum[side] += float(sign * books.key[s, side, at]) * books.size[s, side, at]
             size_sum[side] += books.size[s, side, at]
     bid, ask = price_sum[0] / size_sum[0], price_sum[1] / size_sum[1]
@@ -70,11 +68,11 @@ def _weighted_mid(books: Books, s: int) -> float:
 @kernel
 def _exponential_imbalance(books: Books, s: int, mid2: int) -> float:
     """Weights relative to those of the best levels, which lie at one distance: the ratio stays, and none underflows."""
-    nearest = 10_000 * _distance2(books.key[s, 0, books.levels[s, 0] - 1], 0, mid2) / mid2
+    nearest = 10_000 * _distance2(touch_key(books, s, 0), 0, mid2) / mid2
     total = np.zeros(2)
     for side in range(2):
-        for level in range(min(SHAPE_LEVELS, books.levels[s, side])):
-            at = books.levels[s, side] - 1 - level
+        for level in range(min(SHAPE_LEVELS, depth(books, s, side))):
+            at = books.end[s, side] - 1 - level
             x = 10_000 * _distance2(books.key[s, side, at], side, mid2) / mid2
             total[side] += math.exp((nearest - x) / DECAY_BPS) * books.size[s, side, at]
     return float((total[0] - total[1]) / (total[0] + total[1]))
@@ -84,8 +82,8 @@ def _exponential_imbalance(books: Books, s: int, mid2: int) -> float:
 def _depths(books: Books, s: int, side: int, mid2: int, out: Array) -> None:
     """Sizes with x <= DEPTH_BPS[i], compared in integers."""
     total, i = 0, 0
-    for level in range(books.levels[s, side]):
-        at = books.levels[s, side] - 1 - level
+    for level in range(depth(books, s, side)):
+        at = books.end[s, side] - 1 - level
         distance2 = _distance2(books.key[s, side, at], side, mid2)
         while i < len(DEPTH_BPS) and distance2 * 10_000 > DEPTH_BPS[i] * mid2:
             out[i] = total
@@ -100,16 +98,16 @@ def _depths(books: Books, s: int, side: int, mid2: int, out: Array) -> None:
 
 @kernel
 def _depth_profile(books: Books, s: int, mid2: int, lot_e9: int, out: Array) -> None:
-    depth = np.zeros((2, len(DEPTH_BPS)), np.int64)
+    within_bps = np.zeros((2, len(DEPTH_BPS)), np.int64)
     for side in range(2):
-        _depths(books, s, side, mid2, depth[side])
+        _depths(books, s, side, mid2, within_bps[side])
     last = len(DEPTH_BPS) - 1
-    within = depth[0, last] + depth[1, last]
+    within = within_bps[0, last] + within_bps[1, last]
     nearer = 0
     for i in range(len(DEPTH_BPS)):
         for side in range(2):
-            out[_DEPTH + 2 * i + side] = decimal(depth[side, i], lot_e9)
-        both = depth[0, i] + depth[1, i]
+            out[_DEPTH + 2 * i + side] = decimal(within_bps[side, i], lot_e9)
+        both = within_bps[0, i] + within_bps[1, i]
         if within > 0:
             out[_SHARE + i] = (both - nearer) / within
         nearer = both
@@ -122,8 +120,8 @@ def _slope_and_curvature(books: Books, s: int, mid2: int) -> tuple[float, float]
     nearest, farthest = -1, -1
     for side in range(2):
         cumulated = 0
-        for level in range(min(SHAPE_LEVELS, books.levels[s, side])):
-            at = books.levels[s, side] - 1 - level
+        for level in range(min(SHAPE_LEVELS, depth(books, s, side))):
+            at = books.end[s, side] - 1 - level
             cumulated += books.size[s, side, at]
             distance2 = _distance2(books.key[s, side, at], side, mid2)
             if nearest < 0 or distance2 < nearest:
@@ -139,8 +137,8 @@ def _slope_and_curvature(books: Books, s: int, mid2: int) -> tuple[float, float]
     vv, vD = 0.0, 0.0
     for side in range(2):
         cumulated = 0
-        for level in range(min(SHAPE_LEVELS, books.levels[s, side])):
-            at = books.levels[s, side] - 1 - level
+        for level in range(min(SHAPE_LEVELS, depth(books, s, side))):
+            at = books.end[s, side] - 1 - level
             cumulated += books.size[s, side, at]
             x = 10_000 * _distance2(books.key[s, side, at], side, mid2) / mid2
             v = x * x - explained * x
@@ -161,7 +159,7 @@ def book_shape(books: Books, s: int, tick_e9: int, lot_e9: int, out: Array) -> i
         lot_e9: size increment in units of 1e-9 contracts.
         out: (len(COLUMNS),), NaN before.
     """
-    top_bid, top_ask = books.levels[s, 0] - 1, books.levels[s, 1] - 1
+    top_bid, top_ask = books.end[s, 0] - 1, books.end[s, 1] - 1
     bid, ask = books.key[s, 0, top_bid], -books.key[s, 1, top_ask]
     bid_size, ask_size = books.size[s, 0, top_bid], books.size[s, 1, top_ask]
     mid2 = bid + ask

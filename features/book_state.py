@@ -1,6 +1,7 @@
 """Level-2 order books: snapshots and deltas in, the best levels out.
 
-Each side is a sorted array whose best level stands last, so a change near the touch moves few entries. A level's
+Each side is a sorted array whose best level stands last. It lies in a room twice as long as it may get, so it can grow
+at both ends, and a change moves the shorter part: few entries near the touch, and far from it at most half. A level's
 *key* is ``side * price``: keys ascend towards the best on both sides, and one piece of code serves both.
 
 An event (a run of rows ending with ``LAST``) is staged and applied as a whole: a half-applied event is never
@@ -9,18 +10,22 @@ visible. A book is *valid* from a complete snapshot until a row is lost or the v
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from features.counts import MAX_COUNT
 from features.events import LAST, SESSION_ROWS, SNAPSHOT
-from features.kernel import kernel
+from features.kernel import row_kernel
+from features.memmove import memmove
 
 Array = np.ndarray[Any, Any]
 
 MAX_LEVELS: Final = 8192
 """Levels kept a side; beyond that the worst is forgotten, so memory per instrument is bounded."""
+
+ROOM: Final = 2 * MAX_LEVELS
 
 NO_LEVEL: Final = -(2**62)
 """Key of a level that is not there: worse than every other."""
@@ -33,23 +38,26 @@ BOOK_NUMBERS: Final = ("prev_id", "update_id", "side", "price", "size", "flags")
 PENDING: Final = 0  # the event is not complete
 APPLIED: Final = 1  # the event changed the book
 IGNORED: Final = 2  # a duplicate, a stale event, or a delta to a book that waits for its snapshot
-BROKEN: Final = 3  # the book has just become invalid
+BROKEN: Final = 3  # the event could not be applied: the book is invalid
 
 
 class Books(NamedTuple):
     """The books of S instruments, as arrays that kernels read and write.
 
-    Shapes: ``key``, ``size`` (S, 2, MAX_LEVELS) with side 0 the bids; ``levels`` (S, 2) how many there are; the
-    rest (S,), or (S, MAX_EVENT_ROWS) for the rows of the event that is not complete yet.
+    Shapes: ``key``, ``size`` (S, 2, ROOM) with side 0 the bids; ``begin`` (S, 2) where the worst level stands and
+    ``end`` (S, 2) the position behind the best; the rest (S,), or (S, MAX_EVENT_ROWS) for the rows of the event that is
+    not complete yet.
     """
 
     key: Array
     size: Array
-    levels: Array
+    begin: Array
+    end: Array
     update_id: Array
     valid: Array
     last_seq: Array
     lost: Array
+    breaks: Array  # how often it became invalid
     skip: Array  # rows are dropped until the next LAST: we came in the middle of an event
     staged: Array
     staged_side: Array
@@ -75,13 +83,15 @@ def empty_books(instruments: int, drop_crossing: bool = False) -> Books:
         return np.zeros((instruments, *shape), dtype=np.int64)
 
     return Books(
-        key=zeros(2, MAX_LEVELS),
-        size=zeros(2, MAX_LEVELS),
-        levels=zeros(2),
+        key=zeros(2, ROOM),
+        size=zeros(2, ROOM),
+        begin=zeros(2) + ROOM // 2,
+        end=zeros(2) + ROOM // 2,
         update_id=zeros(),
         valid=zeros(),
         last_seq=zeros() - 1,
         lost=zeros(),
+        breaks=zeros(),
         skip=zeros() + 1,
         staged=zeros(),
         staged_side=np.zeros((instruments, MAX_EVENT_ROWS), dtype=np.int8),
@@ -100,125 +110,224 @@ def select(books: Books, keep: Array, added: int, drop_crossing: bool = False) -
     Pages that no level needs stay untouched.
     """
     fresh = empty_books(len(keep) + added, drop_crossing)
-    levels, staged = int(books.levels.max(initial=0)), int(books.staged.max(initial=0))
-    for name, old, new in zip(books._fields, books, fresh, strict=True):
-        used = used_part(name, old, levels, staged)[keep]
-        new[tuple(slice(0, length) for length in used.shape)] = used
+    used = used_part(books)
+    for name, old in used.items():
+        window = _window(used, name)
+        getattr(fresh, name)[(slice(0, len(keep)), *window)] = old[keep]
     return fresh
 
 
-def used_part(name: str, array: Array, levels: int, staged: int) -> Array:
-    """The part of a field of :class:`Books` that holds anything, of ``levels`` levels and ``staged`` staged rows."""
+def used_part(books: Books) -> dict[str, Array]:
+    """Every field without the room that no book uses; :func:`refill` puts it back."""
+    first, last = int(books.begin.min(initial=ROOM // 2)), int(books.end.max(initial=ROOM // 2))
+    staged = int(books.staged.max(initial=0))
+    parts = books._asdict()
+    for name in ("key", "size"):
+        parts[name] = parts[name][:, :, first:last]
+    for name in ("staged_side", "staged_key", "staged_size"):
+        parts[name] = parts[name][:, :staged]
+    return parts
+
+
+def refill(parts: Mapping[str, Array], drop_crossing: bool) -> Books:
+    """Books of what :func:`used_part` gave."""
+    books = empty_books(len(parts["valid"]), drop_crossing)
+    for name in books._fields:
+        getattr(books, name)[(slice(None), *_window(parts, name))] = parts[name]
+    return books
+
+
+def _window(parts: Mapping[str, Array], name: str) -> tuple[slice, ...]:
+    """Where a trimmed field belongs in the whole one, behind its first dimension."""
     if name in ("key", "size"):
-        return array[:, :, :levels]
-    if name.startswith("staged_") and array.ndim == 2:
-        return array[:, :staged]
-    return array
+        first = int(parts["begin"].min(initial=ROOM // 2))
+        return (slice(None), slice(first, first + parts[name].shape[2]))
+    return tuple(slice(0, length) for length in parts[name].shape[1:])
 
 
-@kernel
-def set_level(key: Array, size: Array, count: int, level_key: int, level_size: int) -> int:
-    """Set one level of a side and return the new number of levels. Size 0 deletes; deleting nothing is nothing."""
-    low, high = 0, count
-    while low < high:
-        middle = (low + high) >> 1
-        if key[middle] < level_key:
-            low = middle + 1
-        else:
-            high = middle
-    if low < count and key[low] == level_key:
+@row_kernel
+def _below(key: Array, begin: int, end: int, level_key: int) -> int:
+    """Position of the first key that is not below ``level_key``."""
+    low, count = begin, end - begin
+    while count > 1:
+        half = count >> 1
+        low += half if key[low + half - 1] < level_key else 0
+        count -= half
+    return low + 1 if count == 1 and key[low] < level_key else low
+
+
+@row_kernel
+def _recentre(books: Books, s: int, side: int) -> None:
+    """Put a side that has reached an end of its room into the middle."""
+    begin, end = books.begin[s, side], books.end[s, side]
+    to = (ROOM - (end - begin)) // 2
+    memmove(books.key[s, side], to, begin, end - begin)
+    memmove(books.size[s, side], to, begin, end - begin)
+    books.begin[s, side] = to
+    books.end[s, side] = to + end - begin
+
+
+@row_kernel
+def _delete(books: Books, s: int, side: int, at: int) -> None:
+    key, size = books.key[s, side], books.size[s, side]
+    begin, end = books.begin[s, side], books.end[s, side]
+    if at - begin < end - at:
+        memmove(key, begin + 1, begin, at - begin)
+        memmove(size, begin + 1, begin, at - begin)
+        books.begin[s, side] = begin + 1
+    else:
+        memmove(key, at, at + 1, end - 1 - at)
+        memmove(size, at, at + 1, end - 1 - at)
+        books.end[s, side] = end - 1
+
+
+@row_kernel
+def _insert(books: Books, s: int, side: int, at: int, level_key: int, level_size: int) -> None:
+    """Insert before position ``at``; a side that is full forgets its worst level, or the new one if that is worse."""
+    if books.end[s, side] - books.begin[s, side] == MAX_LEVELS:
+        if at == books.begin[s, side]:
+            return
+        books.begin[s, side] += 1
+    if books.begin[s, side] == 0 or books.end[s, side] == ROOM:
+        before = books.begin[s, side]
+        _recentre(books, s, side)
+        at += books.begin[s, side] - before
+    key, size = books.key[s, side], books.size[s, side]
+    begin, end = books.begin[s, side], books.end[s, side]
+    if at - begin < end - at:
+        memmove(key, begin - 1, begin, at - begin)
+        memmove(size, begin - 1, begin, at - begin)
+        books.begin[s, side] = begin - 1
+        at -= 1
+    else:
+        memmove(key, at + 1, at, end - at)
+        memmove(size, at + 1, at, end - at)
+        books.end[s, side] = end + 1
+    key[at] = level_key
+    size[at] = level_size
+
+
+@row_kernel
+def set_level(books: Books, s: int, side: int, level_key: int, level_size: int) -> None:
+    """Set one level of a side. Size 0 deletes; deleting nothing is nothing."""
+    at = _below(books.key[s, side], books.begin[s, side], books.end[s, side], level_key)
+    if at < books.end[s, side] and books.key[s, side, at] == level_key:
         if level_size > 0:
-            size[low] = level_size
-            return count
-        for i in range(low, count - 1):
-            key[i] = key[i + 1]
-            size[i] = size[i + 1]
-        return count - 1
-    if level_size == 0:
-        return count
-    if count == MAX_LEVELS:
-        if low == 0:
-            return count
-        for i in range(low - 1):
-            key[i] = key[i + 1]
-            size[i] = size[i + 1]
-        key[low - 1] = level_key
-        size[low - 1] = level_size
-        return count
-    for i in range(count, low, -1):
-        key[i] = key[i - 1]
-        size[i] = size[i - 1]
-    key[low] = level_key
-    size[low] = level_size
-    return count + 1
+            books.size[s, side, at] = level_size
+        else:
+            _delete(books, s, side, at)
+    elif level_size > 0:
+        _insert(books, s, side, at, level_key, level_size)
 
 
-@kernel
+@row_kernel
+def _apply(books: Books, s: int, side: int, level_key: int, level_size: int) -> None:
+    set_level(books, s, side, level_key, level_size)
+    if books.drop_crossing[s] and level_size > 0:
+        other = 1 - side
+        while (
+            books.begin[s, other] < books.end[s, other] and -books.key[s, other, books.end[s, other] - 1] <= level_key
+        ):
+            books.end[s, other] -= 1
+
+
+@row_kernel
+def _best_first(books: Books, s: int, rows: int) -> bool:
+    """Whether the staged levels of each side come strictly from the best to the worst, as venues send snapshots."""
+    last_bid, last_ask = -NO_LEVEL, -NO_LEVEL
+    for i in range(rows):
+        level_key = books.staged_key[s, i]
+        if books.staged_side[s, i] == 0:
+            if level_key >= last_bid:
+                return False
+            last_bid = level_key
+        else:
+            if level_key >= last_ask:
+                return False
+            last_ask = level_key
+    return True
+
+
+@row_kernel
+def _apply_staged(books: Books, s: int, rows: int) -> None:
+    """Set the staged levels in order; a snapshot from its worst level up, where that is the same and only appends."""
+    if books.staged_snapshot[s] and _best_first(books, s, rows):
+        for i in range(rows - 1, -1, -1):
+            _apply(books, s, books.staged_side[s, i], books.staged_key[s, i], books.staged_size[s, i])
+    else:
+        for i in range(rows):
+            _apply(books, s, books.staged_side[s, i], books.staged_key[s, i], books.staged_size[s, i])
+
+
+@row_kernel
 def _commit(books: Books, s: int, update_id: int) -> int:
     """Apply the staged event of instrument ``s`` as a whole."""
     rows = books.staged[s]
     books.staged[s] = 0
     if books.staged_bad[s]:
         books.staged_bad[s] = 0
-        books.valid[s] = 0
+        invalidate(books, s)
         return BROKEN
     if books.staged_snapshot[s]:
-        books.levels[s, 0] = 0
-        books.levels[s, 1] = 0
+        for side in range(2):
+            books.begin[s, side] = ROOM // 2
+            books.end[s, side] = ROOM // 2
         books.valid[s] = 1
     elif not books.valid[s] or update_id <= books.update_id[s]:
         return IGNORED
     elif books.staged_prev[s] > books.update_id[s]:
-        books.valid[s] = 0
+        invalidate(books, s)
         return BROKEN
-    for i in range(rows):
-        side, level_key, level_size = books.staged_side[s, i], books.staged_key[s, i], books.staged_size[s, i]
-        books.levels[s, side] = set_level(
-            books.key[s, side], books.size[s, side], books.levels[s, side], level_key, level_size
-        )
-        if books.drop_crossing[s] and level_size > 0:
-            other = 1 - side
-            while books.levels[s, other] > 0 and -books.key[s, other, books.levels[s, other] - 1] <= level_key:
-                books.levels[s, other] -= 1
+    _apply_staged(books, s, rows)
     books.update_id[s] = update_id
     return APPLIED
 
 
-@kernel
+@row_kernel
+def depth(books: Books, s: int, side: int) -> int:
+    """How many levels a side has; level i, 0 the best, stands at ``books.end[s, side] - 1 - i``."""
+    return int(books.end[s, side] - books.begin[s, side])
+
+
+@row_kernel
 def touch_key(books: Books, s: int, side: int) -> int:
     """Key of the best level of a side: the best bid, or the best ask's negative; ``NO_LEVEL`` if there is none."""
-    count = books.levels[s, side]
-    return int(books.key[s, side, count - 1]) if count > 0 else NO_LEVEL
+    end = books.end[s, side]
+    return int(books.key[s, side, end - 1]) if end > books.begin[s, side] else NO_LEVEL
 
 
-@kernel
+@row_kernel
 def is_crossed(books: Books, s: int) -> bool:
     """Valid and two-sided, with the best bid at or above the best ask: crossed or locked."""
     bid, ask = touch_key(books, s, 0), touch_key(books, s, 1)
     return bool(books.valid[s] and bid != NO_LEVEL and ask != NO_LEVEL and bid >= -ask)
 
 
-@kernel
+@row_kernel
 def is_known(books: Books, s: int) -> bool:
     """Valid, two-sided, neither crossed nor locked: what features can be computed from."""
     bid, ask = touch_key(books, s, 0), touch_key(books, s, 1)
     return bool(books.valid[s] and bid != NO_LEVEL and ask != NO_LEVEL and bid < -ask)
 
 
-@kernel
+@row_kernel
 def invalidate(books: Books, s: int) -> None:
     """Wait for the next snapshot; what is staged belongs to an event that cannot be completed."""
+    if books.valid[s]:
+        books.breaks[s] += 1
     books.valid[s] = 0
     books.skip[s] = 1 if books.staged[s] > 0 or books.staged_bad[s] else books.skip[s]
     books.staged[s] = 0
     books.staged_bad[s] = 0
 
 
-@kernel
+@row_kernel
 def book_row(
     books: Books, s: int, seq: int, prev_id: int, update_id: int, side: int, price: int, size: int, flags: int
 ) -> int:
-    """Take one row of the log for instrument ``s``; return what it did to the book.
+    """Take one row of the log for instrument ``s``; return what became of its event.
+
+    Whether it broke the book, ``breaks`` tells: the first row of a session may break it and mend it at once.
 
     - A ``seq`` that was seen already is a duplicate: ignored.
     - A ``seq`` that jumps means lost rows: counted, and the book is invalid until the next complete snapshot. So does
@@ -230,11 +339,9 @@ def book_row(
     expected = books.last_seq[s] + 1
     if seq < expected:
         return IGNORED
-    broke = False
     if seq > expected:
         if expected > 0:
             books.lost[s] += seq - expected if seq // SESSION_ROWS == expected // SESSION_ROWS else 1
-        broke = books.valid[s] != 0
         invalidate(books, s)
         books.skip[s] = 1
     if seq % SESSION_ROWS == 0:
@@ -244,7 +351,7 @@ def book_row(
     if books.skip[s]:
         if last:
             books.skip[s] = 0
-        return BROKEN if broke else IGNORED
+        return IGNORED
     rows = books.staged[s]
     if rows == 0:
         books.staged_snapshot[s] = flags & SNAPSHOT

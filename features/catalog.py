@@ -39,7 +39,7 @@ QUALITY: Final = (
     pa.field("corrected_rows", pa.int64(), nullable=False),
 )
 """``book_valid``: the book can be computed from; ``book_crossed``: it is whole, but bid >= ask. ``late_rows``: trades
-of a bar that had closed already. ``lost_rows``: sequence numbers that never came. ``corrected_rows``: corrections and
+of a bar that had closed already. ``lost_rows``: sequence numbers of books and trades that never came. ``corrected_rows``: corrections and
 busts of trades that came in the bar."""
 
 MARKET_FEATURES: Final = book.FEATURES + trade.FEATURES + price.FEATURES + derivative.FEATURES

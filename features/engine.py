@@ -14,7 +14,7 @@ from features import bar_state
 from features.alternative.state import AlternativeState
 from features.alternative.text import TextModel
 from features.bar_state import Bars, empty_bars, with_instruments
-from features.book_state import Books, empty_books, select, used_part
+from features.book_state import Books, empty_books, refill, select, used_part
 from features.catalog import STANDARD, Catalogue
 from features.declared.derivative import INTEREST_NS
 from features.declared.windowed import is_windowed
@@ -32,12 +32,13 @@ Array = np.ndarray[Any, Any]
 MAX_BARS_AT_ONCE: Final = 200_000
 """Bars that a row may close at once, more than two days of seconds: beyond it the row's clock is wrong."""
 
-_KERNELS: Final[Mapping[Kind, Callable[..., int]]] = {
-    Kind.BOOK: k.book_rows,
-    Kind.TRADE: k.trade_rows,
-    Kind.TRADE_CORRECTION: k.correction_rows,
-    Kind.FUNDING: k.funding_rows,
+_KERNELS: Final[Mapping[Kind, tuple[Callable[..., int], tuple[int, ...], bool]]] = {
+    Kind.BOOK: (k.book_rows, (1, 2, 3, *range(6, 12)), False),
+    Kind.TRADE: (k.trade_rows, (1, 2, 3, *range(7, 10)), False),
+    Kind.TRADE_CORRECTION: (k.correction_rows, (2, 3), False),
+    Kind.FUNDING: (k.funding_rows, (1, 2, 6, 7, 9), True),
 }
+"""The loop over a kind's rows, the columns that it reads, and whether they may be null (0 then: unknown)."""
 
 _CARRY: Final = {"perpetual": bar_state.PERPETUAL, "future": bar_state.FUTURE}
 
@@ -76,6 +77,8 @@ class UnderlyingEngine:
         self._bars: Bars = empty_bars(0, interval_ns, longest // interval_ns + 1)
         self._books: Books = empty_books(0)
         self._instruments: list[str] = []
+        self._slot_of: dict[str, int] = {}
+        self._no_room = room_for(0, len(self._names))
         self._quotes = OptionQuotes()
         self._alternative = AlternativeState(text, catalogue.alternative)
         self._user = UserStates(catalogue.user)
@@ -88,56 +91,60 @@ class UnderlyingEngine:
         (``clock_step``). Duplicates, late rows and impossible values: see the kernels of :mod:`features.bar_kernels`.
         """
         data, rejects = batch.data, list[Reject]()
-        if data.num_rows:
-            data = self._within_reach(data, rejects)
         if data.num_rows == 0:
             return [], rejects
-        stream = data.column(1).to_numpy() + data.column(4).to_numpy()
+        stream = _stream_time(data)
+        reached = int(stream.max())
+        if self._out_of_reach(reached):
+            data = self._within_reach(data, stream, rejects)
+            if data.num_rows == 0:
+                return [], rejects
+            stream = _stream_time(data)
+            reached = int(stream.max())
         match batch.kind:
             case Kind.INSTRUMENT:
                 rows = self._reference_rows(data, stream, rejects)
             case Kind.OPTION_QUOTE:
-                rows = self._option_quotes(data, stream, rejects)
+                rows = self._option_quotes(data, stream, reached, rejects)
             case Kind.ALT:
                 rows = self._alternative_rows(data, stream, rejects)
             case Kind.HEARTBEAT:
-                rows = self._moved(data, stream)
+                rows = self._moved(data, stream, reached)
             case _:
-                rows = self._market(batch.kind, data, stream, rejects)
+                rows = self._market(batch.kind, data, stream, reached, rejects)
         return rows, rejects
 
     # -- kinds ----------------------------------------------------------------------------------------------------
 
-    def _market(self, kind: Kind, data: pa.RecordBatch, stream: Array, rejects: list[Reject]) -> list[pa.RecordBatch]:
+    def _market(
+        self, kind: Kind, data: pa.RecordBatch, stream: Array, reached: int, rejects: list[Reject]
+    ) -> list[pa.RecordBatch]:
         """Rows of books, trades, corrections and funding: one kernel each."""
-        self._refresh_chain(int(stream.max()))
+        self._refresh_chain(reached)
         slot = self._slots(data, rejects)
-        room = self._room(int(stream.max()))
-        event, recv, seq = (data.column(i).to_numpy() for i in (1, 2, 3))
-        state = (self._plan, self._bars, self._books, slot)
-        arguments: tuple[Any, ...]
-        if kind is Kind.BOOK:
-            arguments = (event, stream, recv, seq, *(data.column(i).to_numpy() for i in range(6, 12)))
-        elif kind is Kind.TRADE:
-            arguments = (event, stream, recv, seq, *(data.column(i).to_numpy() for i in range(7, 10)))
-        elif kind is Kind.FUNDING:
-            arguments = (event, stream, recv, *(data.column(i).fill_null(0).to_numpy() for i in (6, 7, 9)))
+        room = self._room(reached)
+        run, chosen, nullable = _KERNELS[kind]
+        columns = data.columns
+        if nullable:
+            own = [columns[i].fill_null(0).to_numpy() for i in chosen]
         else:
-            arguments = (stream, recv)
-        everything: Any = (*state, *arguments, room.integers, room.floats)
-        written = _KERNELS[kind](*everything)
+            own = [columns[i].to_numpy() for i in chosen]
+        state: tuple[Any, ...] = (self._plan, self._bars, self._books, slot, stream)
+        written = run(*state, *own, room.integers, room.floats)
         return self._finished(room, written)
 
-    def _moved(self, data: pa.RecordBatch, stream: Array) -> list[pa.RecordBatch]:
-        self._refresh_chain(int(stream.max()))
-        room = self._room(int(stream.max()))
+    def _moved(self, data: pa.RecordBatch, stream: Array, reached: int) -> list[pa.RecordBatch]:
+        self._refresh_chain(reached)
+        room = self._room(reached)
         recv = data.column(2).to_numpy()
         written = k.move_clock(self._plan, self._bars, self._books, stream, recv, room.integers, room.floats)
         return self._finished(room, written)
 
-    def _option_quotes(self, data: pa.RecordBatch, stream: Array, rejects: list[Reject]) -> list[pa.RecordBatch]:
+    def _option_quotes(
+        self, data: pa.RecordBatch, stream: Array, reached: int, rejects: list[Reject]
+    ) -> list[pa.RecordBatch]:
         quotes, bars = self._quotes, self._bars
-        room = self._room(int(stream.max()))
+        room = self._room(reached)
         index = _positions(data, quotes.index, {}, rejects)
         event, recv, seq = (data.column(i).to_numpy() for i in (1, 2, 3))
         bid, ask, forward = (data.column(i).fill_null(0).to_numpy() for i in (9, 10, 12))
@@ -161,7 +168,7 @@ class UnderlyingEngine:
         """One by one: a row that is taken must not be seen by the bars that closed before it."""
         rows: list[pa.RecordBatch] = []
         for i, row in enumerate(data.to_pylist()):
-            rows.extend(self._moved(data.slice(i, 1), stream[i : i + 1]))
+            rows.extend(self._moved(data.slice(i, 1), stream[i : i + 1], int(stream[i])))
             if (reject := self._alternative.take(row, int(stream[i]))) is not None:
                 rejects.append(reject)
         return rows
@@ -172,7 +179,7 @@ class UnderlyingEngine:
         cuts = [0, *(np.flatnonzero(np.diff(stream)) + 1).tolist(), len(stream)]
         for start, stop in pairwise(cuts):
             run = data.slice(start, stop - start)
-            rows.extend(self._moved(run, stream[start:stop]))
+            rows.extend(self._moved(run, stream[start:stop], int(stream[start])))
             self._introduce(run, rejects)
         return rows
 
@@ -219,11 +226,12 @@ class UnderlyingEngine:
         self._quotes.forget_expired(start)
 
     def _keep(self, keep: Array, added: int) -> None:
+        self._slot_of = {name: slot for slot, name in enumerate(self._instruments)}
         self._books = select(self._books, keep, added, self._drop_crossing)
         self._bars = with_instruments(self._bars, keep, added)
 
     def _slots(self, data: pa.RecordBatch, rejects: list[Reject]) -> Array:
-        return _positions(data, {name: i for i, name in enumerate(self._instruments)}, self._quotes.index, rejects)
+        return _positions(data, self._slot_of, self._quotes.index, rejects)
 
     # -- output ---------------------------------------------------------------------------------------------------
 
@@ -234,17 +242,18 @@ class UnderlyingEngine:
             self._bars.chain[:] = self._quotes.features(end)
             self._quotes.changed = False
 
-    def _within_reach(self, data: pa.RecordBatch, rejects: list[Reject]) -> pa.RecordBatch:
+    def _out_of_reach(self, reached: int) -> bool:
+        end, interval = self._clock()
+        return end == 0 or reached - end > MAX_BARS_AT_ONCE * interval
+
+    def _within_reach(self, data: pa.RecordBatch, stream: Array, rejects: list[Reject]) -> pa.RecordBatch:
         """The rows less those that would jump over more than ``MAX_BARS_AT_ONCE`` bars: their clock is wrong.
 
         Judged row by row against the rows accepted before, so that it does not matter where a batch is cut.
         """
-        end, interval = int(self._bars.clock[bar_state.END]), int(self._bars.clock[bar_state.INTERVAL])
-        stream = data.column(1).to_numpy() + data.column(4).to_numpy()
+        end, interval = self._clock()
         if end == 0:
             end = -(-int(stream[0]) // interval) * interval
-        if int(stream.max()) - end <= MAX_BARS_AT_ONCE * interval:
-            return data
         keep = np.ones(len(stream), dtype=np.bool_)
         for row, reached in enumerate(stream.tolist()):
             if reached - end > MAX_BARS_AT_ONCE * interval:
@@ -252,12 +261,20 @@ class UnderlyingEngine:
             else:
                 end = max(end, -(-reached // interval) * interval)
         rejected = int((~keep).sum())
+        if rejected == 0:
+            return data
         rejects.append(Reject("clock_step", f"stream time jumps by over {MAX_BARS_AT_ONCE} bars", rejected))
         return data.filter(pa.array(keep))
 
+    def _clock(self) -> tuple[int, int]:
+        clock = self._bars.clock
+        return int(clock[bar_state.END]), int(clock[bar_state.INTERVAL])
+
     def _room(self, stream_ts: int) -> Room:
-        end, interval = int(self._bars.clock[bar_state.END]), int(self._bars.clock[bar_state.INTERVAL])
-        closing = 0 if end == 0 else max(0, -(-(stream_ts - end) // interval))
+        end, interval = self._clock()
+        if end == 0 or stream_ts <= end:
+            return self._no_room
+        closing = -(-(stream_ts - end) // interval)
         return room_for(closing * len(self._instruments), len(self._names))
 
     def _finished(self, room: Room, written: int) -> list[pa.RecordBatch]:
@@ -281,12 +298,10 @@ class UnderlyingEngine:
 
     def snapshot(self) -> bytes:
         """Everything that later rows depend on; the books without their unused room."""
-        levels, staged = int(self._books.levels.max(initial=0)), int(self._books.staged.max(initial=0))
-        books = {name: used_part(name, array, levels, staged) for name, array in self._books._asdict().items()}
         return pack(
             {
                 "instruments": self._instruments,
-                **{f"book.{name}": array for name, array in books.items()},
+                **{f"book.{name}": array for name, array in used_part(self._books).items()},
                 **{f"bar.{name}": array for name, array in self._bars._asdict().items()},
                 **{f"chain.{name}": value for name, value in self._quotes.state().items()},
                 "alternative": self._alternative.snapshot(),
@@ -298,15 +313,19 @@ class UnderlyingEngine:
         """Continue where :meth:`snapshot` was taken."""
         state = unpack(data)
         self._instruments = list(state["instruments"])
-        self._books = empty_books(len(self._instruments), self._drop_crossing)
-        for name, array in self._books._asdict().items():
-            saved = state[f"book.{name}"]
-            array[tuple(slice(0, length) for length in saved.shape)] = saved
+        self._slot_of = {name: slot for slot, name in enumerate(self._instruments)}
+        books = {name: state[f"book.{name}"] for name in Books._fields}
+        self._books = refill(books, self._drop_crossing)
         self._bars = Bars(**{name: state[f"bar.{name}"] for name in Bars._fields})
         self._quotes = OptionQuotes()
         self._quotes.load({name[6:]: value for name, value in state.items() if name.startswith("chain.")})
         self._alternative.restore(state["alternative"])
         self._user.load({name[5:]: value for name, value in state.items() if name.startswith("user.")})
+
+
+def _stream_time(data: pa.RecordBatch) -> Array:
+    stream: Array = data.column(1).to_numpy() + data.column(4).to_numpy()
+    return stream
 
 
 def _positions(

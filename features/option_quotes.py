@@ -8,13 +8,13 @@ from typing import Any, Final
 import numpy as np
 
 from features.events import NANO
-from features.kernel import kernel
+from features.kernel import row_kernel
 from features.surface.chain import chain_features
 
 Array = np.ndarray[Any, Any]
 
 
-@kernel
+@row_kernel
 def quote_rows(
     first: int, stop_ts: int, stream_ts: Array, ts_event: Array, index: Array, seq: Array, bid: Array, ask: Array,
     scale: Array, forward_e9: Array, inverse: Array, last_seq: Array, last_ts: Array, mid: Array, forward: Array,

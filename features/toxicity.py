@@ -6,10 +6,10 @@ import math
 
 from features.bar_state import BUCKETS_FILLED, FILLED, IMBALANCE, SIZE, Bars
 from features.declared.trade import VPIN_BUCKETS
-from features.kernel import kernel
+from features.kernel import row_kernel
 
 
-@kernel
+@row_kernel
 def _push(bars: Bars, s: int, imbalance: int, size: int) -> None:
     at = bars.bucket[s, BUCKETS_FILLED] % VPIN_BUCKETS
     bars.buckets[s, at, 0] = imbalance
@@ -17,7 +17,7 @@ def _push(bars: Bars, s: int, imbalance: int, size: int) -> None:
     bars.bucket[s, BUCKETS_FILLED] += 1
 
 
-@kernel
+@row_kernel
 def pour(bars: Bars, s: int, size: int, aggressor: int) -> None:
     """Pour a trade into the buckets: the open one first, and what is left into new ones of today's size.
 
@@ -47,13 +47,14 @@ def pour(bars: Bars, s: int, size: int, aggressor: int) -> None:
             left -= (left // bucket[SIZE] - VPIN_BUCKETS) * bucket[SIZE]
 
 
-@kernel
+@row_kernel
 def empty_buckets(bars: Bars, s: int) -> None:
     """Forget all buckets: a trade was lost, so nobody knows what they hold."""
-    bars.bucket[s] = 0
+    for i in range(bars.bucket.shape[1]):
+        bars.bucket[s, i] = 0
 
 
-@kernel
+@row_kernel
 def vpin(bars: Bars, s: int) -> float:
     """sum |V_buy - V_sell| / sum V over the last VPIN_BUCKETS full buckets; NaN before so many are full.
 

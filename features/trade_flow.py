@@ -28,12 +28,12 @@ from features.bar_state import (
     VOLUME,
     Bars,
 )  # fmt: skip
-from features.book_state import Books, is_known
+from features.book_state import Books, is_known, touch_key
 from features.counts import MAX_COUNT, decimal
 from features.declared.trade import INTENSITY_NS, LARGE_TRADE
 from features.events import NANO
 from features.feature import window_name
-from features.kernel import kernel
+from features.kernel import row_kernel
 from features.toxicity import empty_buckets, pour, vpin
 
 Array = np.ndarray[Any, Any]
@@ -55,7 +55,7 @@ _LARGE: Final = _SPREAD + 1
 _VPIN: Final = _SPREAD + 2
 
 
-@kernel
+@row_kernel
 def lose_trade(bars: Bars, s: int) -> None:
     """A trade of the open bar is missing: its sums are unknown, and nothing may span the place where it was."""
     bars.trade_ok[s] = 0
@@ -64,7 +64,7 @@ def lose_trade(bars: Bars, s: int) -> None:
     empty_buckets(bars, s)
 
 
-@kernel
+@row_kernel
 def _roll_pair(roll: Array, price: int) -> None:
     """Add the pair of the last two changes of the price to the sums of the open bar."""
     if roll[HAS_PRICE]:
@@ -80,7 +80,7 @@ def _roll_pair(roll: Array, price: int) -> None:
     roll[HAS_PRICE] = 1
 
 
-@kernel
+@row_kernel
 def take_trade(bars: Bars, books: Books, s: int, stream_ts: int, price: int, size: int, aggressor: int) -> None:
     """Add an on-time trade of instrument ``s`` to the open bar.
 
@@ -104,7 +104,7 @@ def take_trade(bars: Bars, books: Books, s: int, stream_ts: int, price: int, siz
     else:
         bars.too_large[s] = 1
     if aggressor != 0 and is_known(books, s):
-        mid2 = books.key[s, 0, books.levels[s, 0] - 1] - books.key[s, 1, books.levels[s, 1] - 1]
+        mid2 = touch_key(books, s, 0) - touch_key(books, s, 1)
         paid = aggressor * (2 * price - mid2)
         if (
             max(abs(float(paid)), float(mid2)) * float(size) + float(max(abs(sums[SPREAD]), sums[SPREAD_BASE]))
@@ -123,7 +123,7 @@ def take_trade(bars: Bars, books: Books, s: int, stream_ts: int, price: int, siz
     pour(bars, s, size, aggressor)
 
 
-@kernel
+@row_kernel
 def trade_features(bars: Bars, s: int, out: Array) -> None:
     """Fill the columns ``COLUMNS`` of the bar that closes; ``out`` (len(COLUMNS),) holds NaN before."""
     if not bars.trade_ok[s]:
@@ -152,10 +152,11 @@ def trade_features(bars: Bars, s: int, out: Array) -> None:
     out[_VPIN] = vpin(bars, s)
 
 
-@kernel
+@row_kernel
 def open_trades(bars: Bars, s: int) -> None:
     """Forget the closed bar's sums."""
-    bars.trades[s] = 0
+    for i in range(bars.trades.shape[1]):
+        bars.trades[s, i] = 0
     bars.trade_ok[s] = 1
     bars.too_large[s] = 0
     for i in (PAIRS, PRODUCT, LATER, EARLIER):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from small_market import book_event, instrument_event, small_market
 
 from features.book import replay_l2
-from features.book_state import MAX_LEVELS, empty_books, set_level
+from features.book_state import MAX_LEVELS, ROOM, Books, empty_books, set_level
 from features.errors import BadInputError
 from features.event_frames import event_batch
 from features.events import ASK, BID, LAST, NANO, SNAPSHOT, EventBatch, Kind
@@ -141,16 +141,37 @@ def test_any_run_of_events_gives_the_books_of_dictionaries(data: st.DataObject) 
     assert list(zip(rows["bid_price_0"], rows["ask_price_0"], strict=True)) == expected
 
 
-def test_beyond_what_is_tracked_the_worst_levels_are_forgotten() -> None:
+@pytest.mark.parametrize("side", [0, 1])
+def test_beyond_what_is_tracked_the_worst_levels_are_forgotten(side: int) -> None:
     books = empty_books(1)
-    key, size = books.key[0, 0], books.size[0, 0]
-    count = 0
-    for price in np.random.default_rng(0).permutation(MAX_LEVELS + 500) + 1:
-        count = set_level(key, size, count, int(price), 1)
-    assert count == MAX_LEVELS
-    assert key[:count].tolist() == list(range(501, MAX_LEVELS + 501))
-    assert set_level(key, size, count, 7, 1) == count, "worse than all: not kept"
-    assert key[0] == 501
+    for key in np.random.default_rng(0).permutation(MAX_LEVELS + 500) + 1:
+        set_level(books, 0, side, int(key), 1)
+    assert levels_of(books, side) == dict.fromkeys(range(501, MAX_LEVELS + 501), 1)
+    set_level(books, 0, side, 7, 1)
+    assert min(levels_of(books, side)) == 501, "worse than all: not kept"
+
+
+def levels_of(books: Books, side: int) -> dict[int, int]:
+    stretch = slice(int(books.begin[0, side]), int(books.end[0, side]))
+    keys = books.key[0, side, stretch].tolist()
+    assert keys == sorted(keys)
+    return dict(zip(keys, books.size[0, side, stretch].tolist(), strict=True))
+
+
+@pytest.mark.parametrize("drift", [-1, 1])
+def test_a_market_that_drifts_through_the_whole_room_stays_a_book(drift: int) -> None:
+    """Levels come at one end and go at the other, so the side wanders and is put back into the middle."""
+    books, expected = empty_books(1), {}
+    rng = np.random.default_rng(1)
+    for step in range(3 * ROOM):
+        centre = drift * step
+        for key in (centre + int(rng.integers(-20, 20)) for _ in range(2)):
+            set_level(books, 0, 0, key, step + 1)
+            expected[key] = step + 1
+        for key in [key for key in expected if abs(key - centre) > 60]:
+            set_level(books, 0, 0, key, 0)
+            del expected[key]
+    assert levels_of(books, 0) == dict(sorted(expected.items()))
 
 
 def test_a_snapshot_larger_than_what_is_tracked_keeps_its_best() -> None:

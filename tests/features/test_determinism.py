@@ -194,7 +194,6 @@ def test_messages_that_come_twice_change_nothing(underlying: str) -> None:
     assert run(FeatureStage(INTERVAL_NS), twice) == run(FeatureStage(INTERVAL_NS), log)
 
 
-@pytest.mark.xfail(reason="a repeated correction counts twice: its seq is not looked at")
 def test_a_correction_that_comes_twice_counts_once() -> None:
     log = LOGS["SOL"]
     assert any(event.kind is Kind.TRADE_CORRECTION for event in log)

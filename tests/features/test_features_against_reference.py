@@ -157,7 +157,6 @@ def test_a_book_as_wide_as_its_price_has_a_weighted_imbalance() -> None:
     assert rows[0]["imbalance_weighted"] == -1 / 6
 
 
-@pytest.mark.xfail(reason="the loss at the start of a session does not hide the bar's order flow")
 def test_sessions_of_a_source() -> None:
     """The book is unknown from the first row of a session on, though that row begins an event."""
     for seed in range(20):
