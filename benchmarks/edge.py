@@ -66,7 +66,13 @@ def feature_room(rows: int) -> Room:
     return room
 
 
-def _check_events(columns: dict[str, Array], batch: EventBatch, out: list[EventBatch]) -> None:
+def book_batch(rows: int) -> EventBatch:
+    """The same as a batch."""
+    return EventBatch(Kind.BOOK, "BTC", record_batch(Kind.BOOK, [NAME], book_columns(rows)))
+
+
+def check_events(columns: dict[str, Array], batch: EventBatch, out: list[EventBatch]) -> None:
+    """``columns`` are in ``batch``, and in the numbered ``out``, which is read as it was written."""
     rows = len(columns["price"])
     assert batch.data.num_rows == rows
     for name, values in columns.items():
@@ -80,7 +86,8 @@ def _check_events(columns: dict[str, Array], batch: EventBatch, out: list[EventB
     assert again == EventBatch(Kind.BOOK, "BTC", stamped)
 
 
-def _check_features(room: Room, data: pa.RecordBatch) -> None:
+def check_features(room: Room, data: pa.RecordBatch) -> None:
+    """``room`` is in ``data``, which is read as it was written."""
     for number, name in enumerate(COMPUTED):
         expected = [None if value != value else value for value in room.floats[:, number].tolist()]
         assert data.column(name).to_pylist() == expected
@@ -108,10 +115,10 @@ def _loop(work: Callable[[], object], number: int) -> float:
 def event_costs(rows: int, loop_s: float) -> dict[str, float]:
     """Microseconds a batch of ``rows`` book rows."""
     columns = book_columns(rows)
-    batch = EventBatch(Kind.BOOK, "BTC", record_batch(Kind.BOOK, [NAME], columns))
+    batch = book_batch(rows)
     out: list[EventBatch] = []
     Edge(MemoryLog(out.append), "benchmark").send(batch)
-    _check_events(columns, batch, out)
+    check_events(columns, batch, out)
     edge, stamped = Edge(MemoryLog(lambda batch: None), "benchmark"), out[0].data
     payload = encode(stamped)
     ways: dict[str, Callable[[], object]] = {
@@ -131,7 +138,7 @@ def feature_costs(rows: int, loop_s: float) -> dict[str, float]:
         return feature_rows(STANDARD, "BTC", "v", instruments, COMPUTED, room)
 
     data = build()
-    _check_features(room, data)
+    check_features(room, data)
     payload = encode(data)
     return {
         "feature_rows": microseconds(build, loop_s),

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import backfill_bounded, book, peers
+from benchmarks import backfill_bounded, book, edge, peers
 from benchmarks.book_deltas import BookDeltas, simulated_deltas
 from benchmarks.feature_files import read_files, write_files
 from benchmarks.features import check, together
@@ -131,6 +131,15 @@ def test_backfill_reads_every_row(tmp_path: Path) -> None:
     assert found["rows"]["features"] == found["rows"]["universe"] >= 12, "two underlyings, six seconds and more"
     with pytest.raises(AssertionError, match="were written"):
         backfill_bounded.check(found, lake.rows + 1, target)
+
+
+def test_costs_of_a_batch_are_measured_once_it_is_right() -> None:
+    for rows in edge.ROWS:
+        assert all(each > 0 for each in edge.event_costs(rows, 0.0001).values())
+    assert set(edge.feature_costs(4, 0.0001)) == {"feature_rows", "encode", "decode_rows"}
+    rows = edge.book_batch(3)
+    with pytest.raises(AssertionError):
+        edge.check_events(edge.book_columns(4), rows, [rows])
 
 
 def test_the_last_line_is_one_json_object() -> None:
