@@ -23,12 +23,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from features.errors import BadInputError
+from features.message_layout import layout_of
 
 NANO: Final = 1_000_000_000
 """Nanoseconds in a second, and the unit of ``_e9`` columns."""
@@ -161,41 +163,121 @@ class EventBatch:
 def record_batch(kind: Kind, names: Sequence[str], columns: Mapping[str, Any]) -> pa.RecordBatch:
     """Build a record batch of ``kind``.
 
+    Live sources make batches of a few rows, so the cost of a call counts. Where a kind has integers only behind the
+    instrument, and none of them is null, up to ``MESSAGE_ROWS`` rows are joined to one Arrow message
+    (:mod:`features.message_layout`); all others are made column by column. Rows and errors are the same.
+
     Args:
         kind: the kind of event.
         names: the instruments that occur.
         columns: ``instrument`` as int32 codes into ``names``; every other column of the schema as a numpy or
-            Arrow array of one length. Edge columns may be left out (zero).
+            Arrow array of one length. Edge columns may be left out (zero). They may be shared, not copied.
 
     Raises:
         BadInputError: a column is missing, unknown or of another length.
     """
-    schema = SCHEMAS[kind]
     codes = np.asarray(columns["instrument"], dtype=np.int32)
-    unknown = set(columns) - set(schema.names)
-    if unknown:
-        raise BadInputError(f"Unknown column(s) {sorted(unknown)} for kind {kind}.", f"It has {schema.names}.")
-    arrays: list[pa.Array] = []
-    for field in schema:
-        if field.name == "instrument":
-            arrays.append(pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(list(names), pa.utf8())))
-        elif field.name in columns:
-            arrays.append(_array(columns[field.name], field.type))
-        elif field.name in EDGE_COLUMNS:
-            arrays.append(pa.array(np.zeros(len(codes), dtype=field.type.to_pandas_dtype())))
-        elif field.nullable:
-            arrays.append(pa.nulls(len(codes), field.type))
+    facts = _FACTS[kind]
+    if not columns.keys() <= facts.names:
+        unknown = set(columns) - facts.names
+        known = SCHEMAS[kind].names
+        raise BadInputError(f"Unknown column(s) {sorted(unknown)} for kind {kind}.", f"It has {known}.")
+    instrument = pa.DictionaryArray.from_arrays(pa.array(codes), _dictionary(tuple(names)))
+    if facts.integers and 0 < len(codes) <= MESSAGE_ROWS:
+        message = _message(kind, len(codes), columns)
+        if message is not None:
+            rest = pa.ipc.read_record_batch(message, facts.rest)
+            return rest.add_column(0, _COMMON[0], instrument)
+    return _by_column(kind, instrument, columns)
+
+
+def _by_column(kind: Kind, instrument: pa.Array, columns: Mapping[str, Any]) -> pa.RecordBatch:
+    facts, rows = _FACTS[kind], len(instrument)
+    arrays: list[pa.Array] = [instrument]
+    for name, arrow_type, numpy_type, nullable in facts.own:
+        if name in columns:
+            arrays.append(_array(columns[name], arrow_type))
+        elif name in EDGE_COLUMNS:
+            arrays.append(pa.array(np.zeros(rows, dtype=numpy_type)))
+        elif nullable:
+            arrays.append(pa.nulls(rows, arrow_type))
         else:
-            raise BadInputError(f"Column {field.name!r} of kind {kind} is missing.", "Every required column is needed.")
-        if len(arrays[-1]) != len(codes):
+            raise BadInputError(f"Column {name!r} of kind {kind} is missing.", "Every required column is needed.")
+        if len(arrays[-1]) != rows:
             raise BadInputError(
-                f"Column {field.name!r} has {len(arrays[-1])} rows, 'instrument' has {len(codes)}.",
+                f"Column {name!r} has {len(arrays[-1])} rows, 'instrument' has {rows}.",
                 "All columns of a batch have one length.",
             )
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+    return pa.RecordBatch.from_arrays(arrays, schema=SCHEMAS[kind])
 
 
 def _array(values: Any, type_: Any) -> pa.Array:
     if isinstance(values, pa.Array):
         return values if values.type == type_ else values.cast(type_)
     return pa.array(values, type=type_)
+
+
+def _message(kind: Kind, rows: int, columns: Mapping[str, Any]) -> bytes | None:
+    """The columns behind the instrument as an Arrow message; None: not all of them are ``rows`` integers."""
+    head, blanks = _blank(kind, rows)
+    parts = [head]
+    for name, arrow_type, numpy_type, zeros, padding in blanks:
+        values = columns.get(name)
+        if values is None:
+            if zeros is None or name in columns:
+                return None
+            parts.append(bytes(zeros))
+            continue
+        if type(values) is not np.ndarray or values.dtype != numpy_type:
+            array = _array(values, arrow_type)
+            if type(array) is pa.ChunkedArray or array.null_count:
+                return None
+            values = array.to_numpy()
+        if values.shape != (rows,):
+            return None
+        parts.append(values.tobytes())
+        parts.append(padding)
+    return b"".join(parts)
+
+
+class _Facts(NamedTuple):
+    """What is known of a kind: the columns behind the instrument, by name, type, numpy's type, and if nullable."""
+
+    rest: pa.Schema
+    names: frozenset[str]
+    own: tuple[tuple[str, Any, Any, bool], ...]
+    integers: bool
+
+
+def _facts(schema: pa.Schema) -> _Facts:
+    rest = [field for field in schema if field.name != "instrument"]
+    own = tuple((field.name, field.type, np.dtype(field.type.to_pandas_dtype()), field.nullable) for field in rest)
+    integers = all(pa.types.is_integer(field.type) for field in rest)
+    return _Facts(pa.schema(rest), frozenset(schema.names), own, integers)
+
+
+_FACTS: Final = {kind: _facts(schema) for kind, schema in SCHEMAS.items()}
+
+MESSAGE_ROWS: Final = 2_048
+"""Above it, the cost of a row is what counts."""
+
+
+@lru_cache(maxsize=64)
+def _dictionary(names: tuple[str, ...]) -> pa.Array:
+    return pa.array(names, pa.utf8())
+
+
+@lru_cache(maxsize=1_024)
+def _blank(kind: Kind, rows: int) -> tuple[bytes, tuple[tuple[str, Any, Any, int | None, bytes], ...]]:
+    """A message without its columns: the head, and of each column its name, types, bytes of zeros if the edge fills
+    it, and what follows it."""
+    facts = _FACTS[kind]
+    arrays = [pa.array(np.zeros(rows, numpy_type)) for _, _, numpy_type, _ in facts.own]
+    layout = layout_of(pa.RecordBatch.from_arrays(arrays, schema=facts.rest))
+    blanks = []
+    for column, start, end in zip(facts.own, layout.values, (*layout.values[1:], layout.size), strict=True):
+        name, arrow_type, numpy_type, _ = column
+        zeros = end - start if name in EDGE_COLUMNS else None
+        padding = bytes(end - start - rows * numpy_type.itemsize)
+        blanks.append((name, arrow_type, numpy_type, zeros, padding))
+    return layout.head, tuple(blanks)
