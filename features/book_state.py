@@ -27,6 +27,9 @@ MAX_LEVELS: Final = 8192
 
 ROOM: Final = 2 * MAX_LEVELS
 
+NEAR: Final = 64
+"""Levels from the best within which a change moves those above it, so that the processor can guess it."""
+
 NO_LEVEL: Final = -(2**62)
 """Key of a level that is not there: worse than every other."""
 
@@ -92,7 +95,7 @@ def empty_books(instruments: int, drop_crossing: bool = False) -> Books:
         last_seq=zeros() - 1,
         lost=zeros(),
         breaks=zeros(),
-        skip=zeros() + 1,
+        skip=zeros(),
         staged=zeros(),
         staged_side=np.zeros((instruments, MAX_EVENT_ROWS), dtype=np.int8),
         staged_key=zeros(MAX_EVENT_ROWS),
@@ -157,77 +160,79 @@ def _below(key: Array, begin: int, end: int, level_key: int) -> int:
 
 
 @row_kernel
-def _recentre(books: Books, s: int, side: int) -> None:
-    """Put a side that has reached an end of its room into the middle."""
-    begin, end = books.begin[s, side], books.end[s, side]
-    to = (ROOM - (end - begin)) // 2
-    memmove(books.key[s, side], to, begin, end - begin)
-    memmove(books.size[s, side], to, begin, end - begin)
-    books.begin[s, side] = to
-    books.end[s, side] = to + end - begin
+def _move(key: Array, size: Array, to: int, start: int, count: int) -> None:
+    memmove(key, to, start, count)
+    memmove(size, to, start, count)
 
 
 @row_kernel
-def _delete(books: Books, s: int, side: int, at: int) -> None:
-    key, size = books.key[s, side], books.size[s, side]
-    begin, end = books.begin[s, side], books.end[s, side]
-    if at - begin < end - at:
-        memmove(key, begin + 1, begin, at - begin)
-        memmove(size, begin + 1, begin, at - begin)
-        books.begin[s, side] = begin + 1
-    else:
-        memmove(key, at, at + 1, end - 1 - at)
-        memmove(size, at, at + 1, end - 1 - at)
-        books.end[s, side] = end - 1
+def _nearer_to_worst(begin: int, end: int, at: int) -> bool:
+    """Whether to move the levels below a position rather than those above; near the best it makes no difference."""
+    return end - at > NEAR and at - begin < end - at
 
 
 @row_kernel
-def _insert(books: Books, s: int, side: int, at: int, level_key: int, level_size: int) -> None:
+def _delete(key: Array, size: Array, begin: int, end: int, at: int) -> tuple[int, int]:
+    if _nearer_to_worst(begin, end, at):
+        _move(key, size, begin + 1, begin, at - begin)
+        return begin + 1, end
+    _move(key, size, at, at + 1, end - 1 - at)
+    return begin, end - 1
+
+
+@row_kernel
+def _insert(key: Array, size: Array, begin: int, end: int, at: int, level_key: int, level_size: int) -> tuple[int, int]:
     """Insert before position ``at``; a side that is full forgets its worst level, or the new one if that is worse."""
-    if books.end[s, side] - books.begin[s, side] == MAX_LEVELS:
-        if at == books.begin[s, side]:
-            return
-        books.begin[s, side] += 1
-    if books.begin[s, side] == 0 or books.end[s, side] == ROOM:
-        before = books.begin[s, side]
-        _recentre(books, s, side)
-        at += books.begin[s, side] - before
-    key, size = books.key[s, side], books.size[s, side]
-    begin, end = books.begin[s, side], books.end[s, side]
-    if at - begin < end - at:
-        memmove(key, begin - 1, begin, at - begin)
-        memmove(size, begin - 1, begin, at - begin)
-        books.begin[s, side] = begin - 1
+    if end - begin == MAX_LEVELS:
+        if at == begin:
+            return begin, end
+        begin += 1
+    if begin == 0 or end == ROOM:
+        # An end of the room is reached: back into the middle.
+        to = (ROOM - (end - begin)) // 2
+        _move(key, size, to, begin, end - begin)
+        begin, end, at = to, to + end - begin, at + to - begin
+    if _nearer_to_worst(begin, end, at):
+        _move(key, size, begin - 1, begin, at - begin)
+        begin -= 1
         at -= 1
     else:
-        memmove(key, at + 1, at, end - at)
-        memmove(size, at + 1, at, end - at)
-        books.end[s, side] = end + 1
+        _move(key, size, at + 1, at, end - at)
+        end += 1
     key[at] = level_key
     size[at] = level_size
+    return begin, end
 
 
 @row_kernel
-def set_level(books: Books, s: int, side: int, level_key: int, level_size: int) -> None:
-    """Set one level of a side. Size 0 deletes; deleting nothing is nothing."""
-    at = _below(books.key[s, side], books.begin[s, side], books.end[s, side], level_key)
-    if at < books.end[s, side] and books.key[s, side, at] == level_key:
+def set_level(key: Array, size: Array, begin: int, end: int, level_key: int, level_size: int) -> tuple[int, int]:
+    """Set one level of a side; return its new begin and end. Size 0 deletes; deleting nothing is nothing.
+
+    Args:
+        key, size: (ROOM,), of the side: a tuple of all arrays would cost more to pass on than the work.
+        begin, end: of the side.
+        level_key: side times price.
+        level_size: in increments.
+    """
+    at = _below(key, begin, end, level_key)
+    if at < end and key[at] == level_key:
         if level_size > 0:
-            books.size[s, side, at] = level_size
-        else:
-            _delete(books, s, side, at)
-    elif level_size > 0:
-        _insert(books, s, side, at, level_key, level_size)
+            size[at] = level_size
+            return begin, end
+        return _delete(key, size, begin, end, at)
+    if level_size > 0:
+        return _insert(key, size, begin, end, at, level_key, level_size)
+    return begin, end
 
 
 @row_kernel
 def _apply(books: Books, s: int, side: int, level_key: int, level_size: int) -> None:
-    set_level(books, s, side, level_key, level_size)
+    books.begin[s, side], books.end[s, side] = set_level(
+        books.key[s, side], books.size[s, side], books.begin[s, side], books.end[s, side], level_key, level_size
+    )
     if books.drop_crossing[s] and level_size > 0:
         other = 1 - side
-        while (
-            books.begin[s, other] < books.end[s, other] and -books.key[s, other, books.end[s, other] - 1] <= level_key
-        ):
+        while touch_key(books, s, other) >= -level_key:
             books.end[s, other] -= 1
 
 
@@ -311,6 +316,22 @@ def is_known(books: Books, s: int) -> bool:
 
 
 @row_kernel
+def _apply_row(books: Books, s: int, prev_id: int, update_id: int, side: int, price: int, size: int) -> int:
+    """Apply an event of one plain row: what staging and :func:`_commit` would do, at a third of the cost."""
+    if not books.valid[s] or update_id <= books.update_id[s]:
+        return IGNORED
+    if prev_id > books.update_id[s]:
+        invalidate(books, s)
+        return BROKEN
+    if side > 0:
+        _apply(books, s, 0, price, size)
+    else:
+        _apply(books, s, 1, -price, size)
+    books.update_id[s] = update_id
+    return APPLIED
+
+
+@row_kernel
 def invalidate(books: Books, s: int) -> None:
     """Wait for the next snapshot; what is staged belongs to an event that cannot be completed."""
     if books.valid[s]:
@@ -319,6 +340,20 @@ def invalidate(books: Books, s: int) -> None:
     books.skip[s] = 1 if books.staged[s] > 0 or books.staged_bad[s] else books.skip[s]
     books.staged[s] = 0
     books.staged_bad[s] = 0
+
+
+@row_kernel
+def _new_seq(books: Books, s: int, seq: int) -> bool:
+    """Take a ``seq`` that does not follow the last one: False for a duplicate, else rows were lost."""
+    expected = books.last_seq[s] + 1
+    if seq < expected:
+        return False
+    if expected > 0:
+        books.lost[s] += seq - expected if seq // SESSION_ROWS == expected // SESSION_ROWS else 1
+    invalidate(books, s)
+    # The first row of a session begins an event; any other may stand in the middle of one.
+    books.skip[s] = 0 if seq % SESSION_ROWS == 0 else 1
+    return True
 
 
 @row_kernel
@@ -336,16 +371,8 @@ def book_row(
       invalid until the next snapshot.
     - A row of price 0 and size 0 carries no level (an empty snapshot still needs a row).
     """
-    expected = books.last_seq[s] + 1
-    if seq < expected:
+    if seq != books.last_seq[s] + 1 and not _new_seq(books, s, seq):
         return IGNORED
-    if seq > expected:
-        if expected > 0:
-            books.lost[s] += seq - expected if seq // SESSION_ROWS == expected // SESSION_ROWS else 1
-        invalidate(books, s)
-        books.skip[s] = 1
-    if seq % SESSION_ROWS == 0:
-        books.skip[s] = 0
     books.last_seq[s] = seq
     last = (flags & LAST) != 0
     if books.skip[s]:
@@ -353,11 +380,14 @@ def book_row(
             books.skip[s] = 0
         return IGNORED
     rows = books.staged[s]
+    plain = 0 <= size <= MAX_COUNT and 0 < price <= MAX_COUNT
+    if rows == 0 and last and plain and (flags & SNAPSHOT) == 0 and not books.staged_bad[s]:
+        return _apply_row(books, s, prev_id, update_id, side, price, size)
     if rows == 0:
         books.staged_snapshot[s] = flags & SNAPSHOT
         books.staged_prev[s] = prev_id
     empty = price == 0 and size == 0
-    if size < 0 or size > MAX_COUNT or price > MAX_COUNT or (price <= 0 and not empty) or rows == MAX_EVENT_ROWS:
+    if not (plain or empty) or rows == MAX_EVENT_ROWS:
         books.staged_bad[s] = 1
     elif not empty:
         books.staged_side[s, rows] = 0 if side > 0 else 1

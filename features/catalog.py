@@ -39,8 +39,8 @@ QUALITY: Final = (
     pa.field("corrected_rows", pa.int64(), nullable=False),
 )
 """``book_valid``: the book can be computed from; ``book_crossed``: it is whole, but bid >= ask. ``late_rows``: trades
-of a bar that had closed already. ``lost_rows``: sequence numbers of books and trades that never came. ``corrected_rows``: corrections and
-busts of trades that came in the bar."""
+of a bar that had closed already. ``lost_rows``: sequence numbers of books and trades that never came.
+``corrected_rows``: corrections and busts of trades that came in the bar."""
 
 MARKET_FEATURES: Final = book.FEATURES + trade.FEATURES + price.FEATURES + derivative.FEATURES
 """Of one instrument and its underlying's derivatives."""

@@ -24,6 +24,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
+from sys import byteorder
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -171,7 +172,8 @@ def record_batch(kind: Kind, names: Sequence[str], columns: Mapping[str, Any]) -
         kind: the kind of event.
         names: the instruments that occur.
         columns: ``instrument`` as int32 codes into ``names``; every other column of the schema as a numpy or
-            Arrow array of one length. Edge columns may be left out (zero). They may be shared, not copied.
+            Arrow array of one length, or as one integer that all rows share. Edge columns may be left out (zero).
+            Arrays may be shared, not copied.
 
     Raises:
         BadInputError: a column is missing, unknown or of another length.
@@ -182,7 +184,7 @@ def record_batch(kind: Kind, names: Sequence[str], columns: Mapping[str, Any]) -
         unknown = set(columns) - facts.names
         known = SCHEMAS[kind].names
         raise BadInputError(f"Unknown column(s) {sorted(unknown)} for kind {kind}.", f"It has {known}.")
-    instrument = pa.DictionaryArray.from_arrays(pa.array(codes), _dictionary(tuple(names)))
+    instrument = _instrument(codes, tuple(names))
     if facts.integers and 0 < len(codes) <= MESSAGE_ROWS:
         message = _message(kind, len(codes), columns)
         if message is not None:
@@ -196,7 +198,7 @@ def _by_column(kind: Kind, instrument: pa.Array, columns: Mapping[str, Any]) -> 
     arrays: list[pa.Array] = [instrument]
     for name, arrow_type, numpy_type, nullable in facts.own:
         if name in columns:
-            arrays.append(_array(columns[name], arrow_type))
+            arrays.append(_array(columns[name], arrow_type, rows))
         elif name in EDGE_COLUMNS:
             arrays.append(pa.array(np.zeros(rows, dtype=numpy_type)))
         elif nullable:
@@ -211,7 +213,9 @@ def _by_column(kind: Kind, instrument: pa.Array, columns: Mapping[str, Any]) -> 
     return pa.RecordBatch.from_arrays(arrays, schema=SCHEMAS[kind])
 
 
-def _array(values: Any, type_: Any) -> pa.Array:
+def _array(values: Any, type_: Any, rows: int) -> pa.Array:
+    if type(values) is int:
+        values = np.full(rows, values)
     if isinstance(values, pa.Array):
         return values if values.type == type_ else values.cast(type_)
     return pa.array(values, type=type_)
@@ -223,13 +227,20 @@ def _message(kind: Kind, rows: int, columns: Mapping[str, Any]) -> bytes | None:
     parts = [head]
     for name, arrow_type, numpy_type, zeros, padding in blanks:
         values = columns.get(name)
+        if type(values) is int:
+            try:
+                parts.append(values.to_bytes(numpy_type.itemsize, byteorder, signed=numpy_type.kind == "i") * rows)
+            except OverflowError:
+                return None
+            parts.append(padding)
+            continue
         if values is None:
             if zeros is None or name in columns:
                 return None
             parts.append(bytes(zeros))
             continue
         if type(values) is not np.ndarray or values.dtype != numpy_type:
-            array = _array(values, arrow_type)
+            array = _array(values, arrow_type, rows)
             if type(array) is pa.ChunkedArray or array.null_count:
                 return None
             values = array.to_numpy()
@@ -260,6 +271,18 @@ _FACTS: Final = {kind: _facts(schema) for kind, schema in SCHEMAS.items()}
 
 MESSAGE_ROWS: Final = 2_048
 """Above it, the cost of a row is what counts."""
+
+
+def _instrument(codes: Any, names: tuple[str, ...]) -> pa.Array:
+    if len(names) == 1 and codes.ndim == 1 and len(codes) <= MESSAGE_ROWS and codes.tobytes() == bytes(codes.nbytes):
+        return _only(names).slice(0, len(codes))
+    return pa.DictionaryArray.from_arrays(pa.array(codes), _dictionary(names))
+
+
+@lru_cache(maxsize=64)
+def _only(names: tuple[str, ...]) -> pa.Array:
+    """Rows about one instrument, to be cut to length."""
+    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(MESSAGE_ROWS, dtype=np.int32)), _dictionary(names))
 
 
 @lru_cache(maxsize=64)

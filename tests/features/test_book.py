@@ -145,10 +145,15 @@ def test_any_run_of_events_gives_the_books_of_dictionaries(data: st.DataObject) 
 def test_beyond_what_is_tracked_the_worst_levels_are_forgotten(side: int) -> None:
     books = empty_books(1)
     for key in np.random.default_rng(0).permutation(MAX_LEVELS + 500) + 1:
-        set_level(books, 0, side, int(key), 1)
+        change(books, side, int(key), 1)
     assert levels_of(books, side) == dict.fromkeys(range(501, MAX_LEVELS + 501), 1)
-    set_level(books, 0, side, 7, 1)
+    change(books, side, 7, 1)
     assert min(levels_of(books, side)) == 501, "worse than all: not kept"
+
+
+def change(books: Books, side: int, key: int, size: int) -> None:
+    edges = int(books.begin[0, side]), int(books.end[0, side])
+    books.begin[0, side], books.end[0, side] = set_level(books.key[0, side], books.size[0, side], *edges, key, size)
 
 
 def levels_of(books: Books, side: int) -> dict[int, int]:
@@ -166,10 +171,10 @@ def test_a_market_that_drifts_through_the_whole_room_stays_a_book(drift: int) ->
     for step in range(3 * ROOM):
         centre = drift * step
         for key in (centre + int(rng.integers(-20, 20)) for _ in range(2)):
-            set_level(books, 0, 0, key, step + 1)
+            change(books, 0, key, step + 1)
             expected[key] = step + 1
         for key in [key for key in expected if abs(key - centre) > 60]:
-            set_level(books, 0, 0, key, 0)
+            change(books, 0, key, 0)
             del expected[key]
     assert levels_of(books, 0) == dict(sorted(expected.items()))
 
