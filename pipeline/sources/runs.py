@@ -80,20 +80,27 @@ def batches_of(runs: Iterable[Run], max_rows: int = MAX_ROWS, max_span_ns: int =
 
 
 def _batch(group: list[Run], max_rows: int) -> Iterator[EventBatch]:
-    kind = group[0].kind
-    lengths = [run.rows for run in group]
+    _, _, _, _, kind, underlying, rows, first = group[0]
     names: dict[str, int] = {}
-    codes = [_codes(run.columns["instrument"], names) for run in group]
-    columns = {"instrument": _column(codes, lengths), "ts_recv": _column([run.ts_recv for run in group], lengths)}
-    for name in group[0].columns:
-        if name != "instrument":
-            columns[name] = _column([run.columns[name] for run in group], lengths)
+    if len(group) == 1:
+        codes = _codes(first["instrument"], names)
+        columns = {name: _of_one(values, rows) for name, values in first.items()}
+        columns["instrument"] = codes if isinstance(codes, np.ndarray) else np.full(rows, codes, dtype=np.int32)
+        columns["ts_recv"] = group[0].ts_recv
+    else:
+        lengths = [run.rows for run in group]
+        repeats = None if max(lengths) == 1 else lengths
+        columns = {
+            name: _of_many([run.columns[name] for run in group], repeats) for name in first if name != "instrument"
+        }
+        columns["instrument"] = _of_many([_codes(run.columns["instrument"], names) for run in group], repeats)
+        columns["ts_recv"] = _of_many([run.ts_recv for run in group], repeats)
     data = record_batch(kind, list(names), columns)
     if data.num_rows <= max_rows:
-        yield EventBatch(kind, group[0].underlying, data)
+        yield EventBatch(kind, underlying, data)
         return
     for start in range(0, data.num_rows, max_rows):
-        yield EventBatch(kind, group[0].underlying, data.slice(start, max_rows))
+        yield EventBatch(kind, underlying, data.slice(start, max_rows))
 
 
 def _codes(instrument: str | list[str], names: dict[str, int]) -> int | Array:
@@ -102,11 +109,19 @@ def _codes(instrument: str | list[str], names: dict[str, int]) -> int | Array:
     return np.array([names.setdefault(name, len(names)) for name in instrument], dtype=np.int32)
 
 
-def _column(values: list[Any], lengths: list[int]) -> Any:
-    """One column of a batch, from what its runs have."""
+def _of_one(values: Any, rows: int) -> Any:
+    """A column of one run; :func:`features.events.record_batch` takes an integer for all rows."""
+    if type(values) is int or isinstance(values, np.ndarray | list):
+        return values
+    scalar = np.array((values,))
+    return scalar if rows == 1 else scalar.repeat(rows)
+
+
+def _of_many(values: list[Any], repeats: list[int] | None) -> Any:
+    """A column of several runs; ``repeats`` are their rows, None if each has one."""
     if isinstance(values[0], np.ndarray):
-        return values[0] if len(values) == 1 else np.concatenate(values)
+        return np.concatenate(values)
     if isinstance(values[0], list):
         return list(chain.from_iterable(values))
     scalars = np.array(values)
-    return scalars if len(values) == sum(lengths) else np.repeat(scalars, lengths)
+    return scalars if repeats is None else scalars.repeat(repeats)
