@@ -73,7 +73,8 @@ def test_the_simulated_demo_with_two_workers_killed(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert killed == ["features", "signals"]
     assert re.search(r"killed and started again\W+2", done.stdout)
-    assert re.search(r"differing rows, stream/backfill\W+0 \(features 720, universe 720, signals 720\)", done.stdout)
+    told = re.sub(r"[\s│]+", " ", done.stdout)
+    assert "differing rows, stream/backfill 0 (features 720, universe 720, signals 720, own_activity 360)" in told
     assert re.search(r"dead letters\W+0", done.stdout)
     assert "deep policy" in done.stdout
     assert "balanced accuracy" in done.stdout

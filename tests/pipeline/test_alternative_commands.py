@@ -92,7 +92,8 @@ def test_a_file_reaches_the_log(tmp_path: Path) -> None:
         assert sum(end_offsets(settings, [EVENTS]).values()) == 1
         assert sum(end_offsets(settings, [DEAD_LETTER]).values()) == 1
         assert CliRunner().invoke(app, ["alternative", *paths]).exit_code == 0
-        assert numbers(settings) == [0, 1], "what is published later counts as no duplicate"
+        first, second = numbers(settings)
+        assert first < second, "what is published later counts as no duplicate"
 
 
 def numbers(settings: Settings) -> list[int]:

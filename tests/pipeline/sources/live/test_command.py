@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from small_deribit import trade
 from venue_server import Abort, DeribitServer, Say, Send
 
 from features.book import replay_l2
-from features.events import EventBatch, Kind
+from features.events import SESSION_ROWS, EventBatch, Kind
 from pipeline.broker import EmbeddedBroker
 from pipeline.codec import KIND_HEADER, decode_event
 from pipeline.kafka import end_offsets, header, make_reader, read_to_end
@@ -80,7 +81,11 @@ def test_a_source_that_is_started_again_goes_on_and_its_capture_is_the_log(
     best = last.select("valid", "bid_price_0", "bid_size_0", "ask_price_0", "ask_size_0").row(0)
     assert best == (True, *server.book.best())
     seq = [row["seq"] for batch in logged if batch.kind is Kind.BOOK for row in batch.data.to_pylist()]
-    assert seq == list(range(len(seq)))
+    assert seq == sorted(seq), "no row repeats the number of an earlier one"
+    sessions = [list(numbers) for _, numbers in groupby(seq, key=lambda number: number // SESSION_ROWS)]
+    assert len(sessions) == 2
+    assert all(numbers == list(range(numbers[0], numbers[0] + len(numbers))) for numbers in sessions)
+    assert all(numbers[0] % SESSION_ROWS == 0 for numbers in sessions)
     captured = list(DeribitRecording(sorted(tmp_path.iterdir()), only={PERP}).batches())
     for kind in (Kind.BOOK, Kind.TRADE):
         columns = [
