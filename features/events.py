@@ -275,14 +275,14 @@ MESSAGE_ROWS: Final = 2_048
 
 def _instrument(codes: Any, names: tuple[str, ...]) -> pa.Array:
     if len(names) == 1 and codes.ndim == 1 and len(codes) <= MESSAGE_ROWS and codes.tobytes() == bytes(codes.nbytes):
-        return _only(names).slice(0, len(codes))
+        return _only(names, len(codes))
     return pa.DictionaryArray.from_arrays(pa.array(codes), _dictionary(names))
 
 
-@lru_cache(maxsize=64)
-def _only(names: tuple[str, ...]) -> pa.Array:
-    """Rows about one instrument, to be cut to length."""
-    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(MESSAGE_ROWS, dtype=np.int32)), _dictionary(names))
+@lru_cache(maxsize=512)
+def _only(names: tuple[str, ...], rows: int) -> pa.Array:
+    """Rows about one instrument. Not cut from longer ones: Arrow would write up to 64 bytes of these."""
+    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, dtype=np.int32)), _dictionary(names))
 
 
 @lru_cache(maxsize=64)

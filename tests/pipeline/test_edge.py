@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from small_market import START, book_event, edged, small_market
 
 from features.bars import FeatureStage
-from features.events import ASK, BID, NANO, SNAPSHOT, EventBatch, Kind, record_batch
+from features.counts import MAX_COUNT
+from features.events import ASK, BID, LAST, NANO, SNAPSHOT, EventBatch, Kind, record_batch
 from pipeline.codec import MAX_ROWS
-from pipeline.edge import Edge
+from pipeline.edge import MAX_CLOCK_STEP_NS, Edge, plausible
 from pipeline.log import MemoryLog
 
 
@@ -93,3 +96,74 @@ def test_a_negative_size_takes_its_whole_event_and_the_book_waits_for_a_snapshot
     assert valid[now] is True
     assert valid[now + NANO] is False
     assert valid[now + 2 * NANO] is True
+
+
+COUNTS = st.sampled_from([-(2**63), -1, 0, 0, 1, 1, 1, 5, MAX_COUNT, MAX_COUNT + 1, 2**63 - 1])
+APART = st.sampled_from([0, 0, 0, 1, -MAX_CLOCK_STEP_NS, MAX_CLOCK_STEP_NS, MAX_CLOCK_STEP_NS + 1, -(2**63) + START])
+STEPS = st.sampled_from([0, 1, 5, -3])
+
+
+@given(
+    st.sampled_from([Kind.BOOK, Kind.TRADE, Kind.TRADE_CORRECTION, Kind.HEARTBEAT]),
+    st.lists(
+        st.lists(st.tuples(COUNTS, COUNTS, APART, STEPS, st.integers(0, 1), st.booleans()), min_size=1, max_size=6),
+        max_size=4,
+    ),
+)
+@settings(max_examples=200, deadline=None)
+def test_what_is_sent_is_what_is_plausible_numbered_by_hand(
+    kind: Kind, batches: list[list[tuple[int, int, int, int, int, bool]]]
+) -> None:
+    names, now, events = ["x:BTC", "y:BTC"], START, []
+    for rows in batches:
+        columns: dict[str, Any] = {"instrument": [row[4] for row in rows], "ts_event": [], "ts_recv": []}
+        for _, _, apart, step, _, _ in rows:
+            now += step
+            columns["ts_event"].append(now)
+            columns["ts_recv"].append(now - apart if apart > -MAX_CLOCK_STEP_NS - 1 else 2**62)
+        if kind is not Kind.HEARTBEAT:
+            columns |= {"price": [row[0] for row in rows], "size": [row[1] for row in rows]}
+        if kind is Kind.BOOK:
+            columns |= {"prev_id": 0, "update_id": 1, "side": BID, "flags": [LAST * row[5] for row in rows]}
+        elif kind is not Kind.HEARTBEAT:
+            columns |= {"trade_id": 7, "aggressor": 1}
+        events.append(EventBatch(kind, "BTC", record_batch(kind, names, columns)))
+    out, rejected = sent(events)
+    judged = [plausible(kind, event.data) for event in events]
+    expected_rejects: Counter[str] = Counter()
+    for _, reasons in judged:
+        expected_rejects.update(reasons)
+    assert rejected == expected_rejects
+    kept = [row for event, (keep, _) in zip(events, judged, strict=True)
+            for row, is_kept in zip(event.data.to_pylist(), keep.tolist(), strict=True) if is_kept]  # fmt: skip
+    numbers, latest = dict.fromkeys(names, 0), 0
+    for row in kept:
+        latest = max(latest, row["ts_event"])
+        row |= {"seq": numbers[row["instrument"]], "late_ns": latest - row["ts_event"], "ref_version": 0}
+        numbers[row["instrument"]] += 1
+    assert [row for batch in out for row in batch.data.to_pylist()] == kept
+    for batch in out:
+        batch.data.validate(full=True)
+
+
+def test_rows_name_the_version_of_their_own_reference() -> None:
+    def reference(increment: int) -> EventBatch:
+        columns: dict[str, Any] = {
+            "instrument": [1], "ts_event": 1, "ts_recv": 1, "instrument_type": ["spot"], "quote_currency": ["USD"],
+            "settlement_currency": ["USD"], "price_increment_e9": increment, "size_increment_e9": 1,
+            "contract_size_e9": 1, "is_inverse": np.array([False]),
+        }  # fmt: skip
+        data = record_batch(Kind.INSTRUMENT, ["x:BTC", "y:BTC"], columns)
+        return EventBatch(Kind.INSTRUMENT, "BTC", data)
+
+    columns = {"instrument": [0, 1, 0, 1], "ts_event": 5, "ts_recv": 6}
+    beat = EventBatch(Kind.HEARTBEAT, "BTC", record_batch(Kind.HEARTBEAT, ["x:BTC", "y:BTC"], columns))
+    large = {"instrument": np.ones(MAX_ROWS + 1, dtype=np.int32), "ts_event": 5, "ts_recv": 6}
+    many = EventBatch(Kind.HEARTBEAT, "BTC", record_batch(Kind.HEARTBEAT, ["x:BTC", "y:BTC"], large))
+    out, _ = sent([beat, reference(1), reference(1), beat, reference(2), beat, many])
+    versions = [batch.data.column("ref_version").to_pylist() for batch in out]
+    assert versions[0] == [0, 0, 0, 0]
+    assert versions[1:3] == [[1], [1]]
+    assert versions[3] == [0, 1, 0, 1]
+    assert versions[5] == [0, 2, 0, 2]
+    assert versions[6:] == [[2] * MAX_ROWS, [2]]
