@@ -2,6 +2,10 @@
 
 Notation: b_i and B_i are price and size of the i-th best bid, a_i and A_i of the i-th best ask; m = (b_1 + a_1) / 2;
 x is the distance of a price from m in basis points of m. A primed letter is the value before a book event.
+
+A book is valid from a complete snapshot on, until a row is lost, the venue's chain of ids breaks, an impossible level
+comes (a price that is not positive, a negative size, a count beyond 2^46 increments), or the increments change. An
+event is seen whole or not at all; a late one counts when it comes.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """Features of an instrument's derivatives: its underlying's option chain, and its funding, index and open interest.
 
-They never hold a bar back, so they carry their age.
+They never hold a bar back, so they carry their age. What the option chain says is computed at the end of the bar in
+which its last quote came, and stays until the next one comes; a bid or ask that is not positive is none. A funding row
+that is older than the last one is left out; what the last one does not name (index, open interest) is unknown.
 """
 
 from __future__ import annotations

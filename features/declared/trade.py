@@ -2,6 +2,9 @@
 
 Notation: p, q and s are price, size and aggressor (+1 bought, -1 sold, 0 unknown) of a trade, in the order of the log;
 m is the mid of the book as the log had it when the trade came; r is the bar's log_return.
+
+A trade of a bar that has closed is late: counted in `late_rows`, and left out of everything. A trade without a positive
+price and size, or with a count beyond 2^46 increments, is unusable: nobody knows what it was, so it counts as lost.
 """
 
 from __future__ import annotations
