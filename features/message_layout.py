@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
 
@@ -44,3 +45,18 @@ def layout_of(sample: pa.RecordBatch) -> MessageLayout:
         raise AssertionError("Arrow copied a column of an uncompressed message.")
     body = min(offset for offset in (*validity, *values) if offset >= 0)
     return MessageLayout(sample.schema, bytes(message.to_pybytes())[:body], validity, values, size)
+
+
+def null_count_offsets(layout: MessageLayout, sample: pa.RecordBatch) -> tuple[int, ...] | None:
+    """Where the head of ``sample``'s message holds the null count of each column, as an int64.
+
+    The format has them in a row, each behind its column's number of rows (Arrow, "Serialization and Interprocess
+    Communication", RecordBatch message). A reader takes no heed of a column's ``validity`` where it is zero. None: that
+    row of numbers is not in the head, or not only once.
+    """
+    pairs = [(sample.num_rows, column.null_count) for column in sample.columns]
+    nodes = np.array(pairs, dtype=np.int64).tobytes()
+    if layout.head.count(nodes) != 1:
+        return None
+    first = layout.head.index(nodes)
+    return tuple(first + 16 * position + 8 for position in range(len(pairs)))
