@@ -6,8 +6,7 @@ underlyings are configured, not discovered: otherwise the first bars would depen
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -20,14 +19,9 @@ from features.errors import BadInputError, ConfigError
 from features.events import NANO
 from features.stage import Keyed, Reject, StageOutput
 from features.state import pack, unpack
+from features.waiting_rows import MAX_WAITING_BARS, WaitingRows, one_batch, rows_at
 
 Array = np.ndarray[Any, Any]
-
-MAX_WAITING_BARS: Final = 100_000
-"""Bars an underlying may run ahead of the slowest one before the stage stops and says which one is silent."""
-
-LOOSE_PARTS: Final = 64
-"""Batches that wait before they are copied into one: a batch of one row costs more memory than its row."""
 
 STATE_KEY: Final = "universe"
 
@@ -36,10 +30,11 @@ class UniverseStage:
     """Join the bars of all underlyings and add what one underlying's peers say.
 
     A reference instrument that lists late keeps every earlier bar from leaving: the peers' rows wait, and when its
-    first row comes those before it are rejected as ``no_peer_bar``. One that expires, while its underlying goes on,
-    keeps sending rows of nulls, which make the features of its peers null; one whose rows end altogether holds all
-    others back until ``MAX_WAITING_BARS`` of them wait, and then the stage stops and names it. Leaving it out silently
-    would change what "the peers" are in the middle of every window; ``reference`` is the place to say so.
+    first row comes those before it are rejected as ``no_peer_bar``. One whose book went keeps sending rows of nulls,
+    which make the features of its peers null. One that expired sends no more rows at all, for the features stage stops
+    them: its underlying is silent, like one whose source stopped. It holds all others back until ``MAX_WAITING_BARS``
+    of them wait, and then the stage stops and names it. Leaving it out silently would change what "the peers" are in
+    the middle of every window; ``reference`` is the place to say so.
 
     Args:
         reference: underlying -> the instrument that stands for it (its perpetual, as a rule).
@@ -69,7 +64,7 @@ class UniverseStage:
         self._universe_schema = universe_schema
         self._columns = _cross_asset_columns(schema, universe_schema)
         self._windows, size = windows_in_bars(interval_ns)
-        self._waiting = {underlying: _Waiting() for underlying in self._reference}
+        self._waiting = {underlying: WaitingRows() for underlying in self._reference}
         self._last_bar = dict.fromkeys(self._reference, -1)
         self._closed = -1
         self._history = empty_history(len(self._reference), size)
@@ -94,7 +89,7 @@ class UniverseStage:
         bars, taken, gone = self._match(rejects)
         parts = [part for u, each in enumerate(self._waiting.values()) for part in each.take(gone[u], taken[u])]
         self._require_all()
-        return StageOutput(self._close(bars, _one(parts)) if bars else [], rejects)
+        return StageOutput(self._close(bars, one_batch(parts)) if bars else [], rejects)
 
     def _accept(self, batch: pa.RecordBatch, rejects: list[Reject]) -> None:
         """Put the rows of reference instruments that are new where they wait."""
@@ -113,7 +108,7 @@ class UniverseStage:
             at.append(i)
             ends.append(bar_ts)
         for underlying, (at, ends) in chosen.items():
-            self._waiting[underlying].append(_pick(batch, at), ends)
+            self._waiting[underlying].append(rows_at(batch, at), ends)
 
     def _match(self, rejects: list[Reject]) -> tuple[list[int], list[list[int]], list[int]]:
         """Bars that every underlying has, earliest first; which of its waiting rows they are; how many rows are done.
@@ -196,42 +191,11 @@ class UniverseStage:
         history = History(*(saved[name] for name in History._fields))
         if not schema.equals(self._schema) or history.ring_UST.shape != self._history.ring_UST.shape:
             raise _other_checkpoint("another catalogue", "this one")
-        self._waiting = {underlying: _Waiting() for underlying in self._reference}
+        self._waiting = {underlying: WaitingRows() for underlying in self._reference}
         self._last_bar = dict.fromkeys(self._reference, -1)
         for batch in waiting:
             self._accept(batch, [])
         self._last_bar, self._closed, self._history = dict(saved["last_bar"]), int(saved["closed"]), history
-
-
-class _Waiting:
-    """Rows of one underlying that wait for its peers': as they came, with the ends of their bars beside them."""
-
-    __slots__ = ("_loose", "ends", "parts")
-
-    def __init__(self) -> None:
-        self.ends: deque[int] = deque()
-        self.parts: deque[pa.RecordBatch] = deque()
-        self._loose = 0
-
-    def append(self, rows: pa.RecordBatch, ends: Sequence[int]) -> None:
-        self.ends.extend(ends)
-        self.parts.append(rows)
-        self._loose += 1
-        if self._loose == LOOSE_PARTS:
-            self._loose = 0
-            self.parts.append(_one([self.parts.pop() for _ in range(LOOSE_PARTS)][::-1]))
-
-    def take(self, count: int, keep: list[int]) -> list[pa.RecordBatch]:
-        """Remove the first ``count`` rows and return those at the places ``keep``."""
-        found: list[pa.RecordBatch] = []
-        while count > 0:
-            part = self.parts.popleft()
-            found.append(part.slice(0, count))
-            if part.num_rows > count:
-                self.parts.appendleft(part.slice(count))
-            count -= part.num_rows
-        self._loose = min(self._loose, len(self.parts))
-        return [_pick(_one(found), keep)] if keep else []
 
 
 def _cross_asset_columns(schema: pa.Schema, universe_schema: pa.Schema) -> list[int]:
@@ -253,19 +217,6 @@ def _arrays(out_FN: Array) -> list[pa.Array]:
     """A column a row; what is not finite is null."""
     unknown_FN = ~np.isfinite(out_FN)
     return [pa.array(value_N, mask=unknown_N) for value_N, unknown_N in zip(out_FN, unknown_FN, strict=True)]
-
-
-def _pick(rows: pa.RecordBatch, at: list[int]) -> pa.RecordBatch:
-    """Rows at ascending places; no copy where they are neighbours."""
-    if len(at) == rows.num_rows:
-        return rows
-    if at and at[-1] - at[0] + 1 == len(at):
-        return rows.slice(at[0], len(at))
-    return rows.take(pa.array(at, pa.int64()))
-
-
-def _one(parts: list[pa.RecordBatch]) -> pa.RecordBatch:
-    return parts[0] if len(parts) == 1 else pa.concat_batches(parts)
 
 
 def _stream(parts: list[pa.RecordBatch], schema: pa.Schema) -> bytes:

@@ -18,7 +18,8 @@ from features.cross_asset import close_bars, empty_history, windows_in_bars
 from features.declared.cross_asset import FEATURES, INPUTS
 from features.errors import BadInputError, ConfigError
 from features.feature import ARROW_TYPES, SECOND
-from features.universe import LOOSE_PARTS, UniverseStage
+from features.universe import UniverseStage
+from features.waiting_rows import LOOSE_PARTS
 
 START = 1_767_571_200 * SECOND
 NAMES = [feature.name for feature in FEATURES]
@@ -275,9 +276,9 @@ def test_nothing_leaves_before_the_one_that_lists_late() -> None:
     assert len(first.rejects) == 2 * 15
 
 
-def test_one_that_expires_while_its_underlying_goes_on_makes_its_peers_features_null() -> None:
-    expired = rows_of("SOL", list(range(30)), quiet=tuple(range(20, 30)))
-    found = bits(collect(make(), [rows_of("BTC", list(range(30))), rows_of("ETH", list(range(30))), expired]))
+def test_one_of_which_nothing_is_known_makes_its_peers_features_null() -> None:
+    unknown = rows_of("SOL", list(range(30)), quiet=tuple(range(20, 30)))
+    found = bits(collect(make(), [rows_of("BTC", list(range(30))), rows_of("ETH", list(range(30))), unknown]))
     assert [value is None for value in found["BTC"]["peer_return"]] == [False] * 20 + [True] * 10
     assert [value is None for value in found["SOL"]["peer_return"]] == [False] * 30  # its own peers are known
 
