@@ -17,7 +17,6 @@ from typing import Final
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from features.events import SCHEMAS, EventBatch, Kind
 from pipeline import topics
@@ -27,7 +26,7 @@ from pipeline.tables import TABLES, Table
 
 BATCH_ROWS: Final = 65_536
 
-MEMORY_LIMIT: Final = "512MB"
+MEMORY_LIMIT: Final = "256MB"
 """Of DuckDB while it sorts one group of files; beyond it goes to disk."""
 
 RAW_TABLES: Final = tuple(table for table in TABLES.values() if table.topic == topics.EVENTS)
@@ -130,21 +129,29 @@ class _Cursor:
         """All rows before offset ``until``."""
         while self._rows is not None and (until is None or self._offsets[self._at] < until):
             end = len(self._offsets) if until is None else int(np.searchsorted(self._offsets, until))
-            yield from self._events(self._rows.slice(self._at, end - self._at))
+            yield from self._events(self._rows, self._at, end)
             self._at = end
             if end == len(self._offsets):
                 self._load()
 
     def _load(self) -> None:
         self._at = 0
-        self._rows = next(self._batches, None)
-        while self._rows is None and self._groups:
+        self._rows = None
+        rows = next(self._batches, None)
+        while rows is None and self._groups:
             self._batches = iter(self._read(self._groups.popleft()))
-            self._rows = next(self._batches, None)
-        if self._rows is None:
+            rows = next(self._batches, None)
+        if rows is None:
             self._connection.close()
             return
-        self._offsets = self._rows.column("topic_offset").to_numpy()
+        # Whole batches at once: the pieces that the merge takes are small, and then only slices.
+        schema = SCHEMAS[self._kind]
+        columns = [_wire(rows.column(field.name), field.type) for field in schema]
+        self._rows = pa.RecordBatch.from_arrays(columns, schema=schema)
+        underlying = rows.column("underlying").dictionary_encode()
+        self._underlyings = underlying.dictionary.to_pylist()
+        self._underlying = underlying.indices.to_numpy()
+        self._offsets = rows.column("topic_offset").to_numpy()
 
     def _read(self, files: list[str]) -> pa.RecordBatchReader:
         names = ", ".join(["underlying", *SCHEMAS[self._kind].names, "topic_offset"])
@@ -153,12 +160,15 @@ class _Cursor:
             "ORDER BY topic_offset, topic_row"
         ).to_arrow_reader(BATCH_ROWS)
 
-    def _events(self, rows: pa.RecordBatch) -> Iterator[EventBatch]:
-        schema = SCHEMAS[self._kind]
-        for underlying in pc.unique(rows.column("underlying")).to_pylist():
-            mine = rows.filter(pc.equal(rows.column("underlying"), underlying))
-            columns = [_wire(mine.column(field.name), field.type) for field in schema]
-            yield EventBatch(self._kind, underlying, pa.RecordBatch.from_arrays(columns, schema=schema))
+    def _events(self, rows: pa.RecordBatch, start: int, end: int) -> Iterator[EventBatch]:
+        """Rows from ``start`` to ``end``, a batch an underlying."""
+        code = self._underlying[start:end]
+        if (code == code[0]).all():
+            yield EventBatch(self._kind, self._underlyings[code[0]], rows.slice(start, end - start))
+            return
+        for each in dict.fromkeys(code.tolist()):
+            mine = pa.array(start + np.flatnonzero(code == each))
+            yield EventBatch(self._kind, self._underlyings[each], rows.take(mine))
 
 
 def _wire(column: pa.Array, type_: pa.DataType) -> pa.Array:
