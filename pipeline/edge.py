@@ -119,13 +119,12 @@ class Edge:
     def _stamped(self, batch: EventBatch, data: pa.RecordBatch, event: Array) -> pa.RecordBatch:
         instrument, rows = data.column(0), len(event)
         names = instrument.dictionary.to_pylist()
-        first, kind, following = self._first_seq, batch.kind, self._next_seq
-        counters = np.array([following.get((kind, name), first) for name in names], dtype=np.int64)
+        numbered = [(batch.kind, name) for name in names]
+        counters = np.array([self._next_seq.get(key, self._first_seq) for key in numbered], dtype=np.int64)
         code, numbers = np.from_dlpack(instrument.indices), np.empty((2, rows), dtype=np.int64)
         latest = self._latest.get(batch.underlying, _NEVER)
         self._latest[batch.underlying] = _number(code, event, counters, latest, numbers)
-        for name, number in zip(names, counters.tolist(), strict=True):
-            following[kind, name] = number
+        self._next_seq.update(zip(numbered, counters.tolist(), strict=True))
         seq, late = pa.py_buffer(numbers[0]), pa.py_buffer(numbers[1])
         data = data.set_column(3, _SEQ, pa.Array.from_buffers(_INT64, rows, [None, seq], 0))
         data = data.set_column(4, _LATE_NS, pa.Array.from_buffers(_INT64, rows, [None, late], 0))
@@ -151,9 +150,9 @@ def _surely_plausible(kind: Kind, data: pa.RecordBatch, event: Array) -> bool:
     """Whether :func:`plausible` keeps all rows, at a glance. Of option quotes and of references it is never sure."""
     recv = _numbers(data, 2)
     if kind is Kind.BOOK:
-        return _on_time(event, recv) and _only_levels(_numbers(data, 9), _numbers(data, 10))
+        return _only_levels(event, recv, _numbers(data, 9), _numbers(data, 10))
     if kind is Kind.TRADE:
-        return _on_time(event, recv) and _only_trades(_numbers(data, 7), _numbers(data, 8))
+        return _only_trades(event, recv, _numbers(data, 7), _numbers(data, 8))
     return kind in (Kind.FUNDING, Kind.ALT, Kind.HEARTBEAT) and _on_time(event, recv)
 
 
@@ -172,21 +171,21 @@ def _on_time(event: Array, recv: Array) -> bool:
 
 
 @kernel
-def _only_levels(price: Array, size: Array) -> bool:
+def _only_levels(event: Array, recv: Array, price: Array, size: Array) -> bool:
     for i in range(len(price)):
         is_level = 0 < price[i] <= MAX_COUNT and 0 <= size[i] <= MAX_COUNT
         if not is_level and not price[i] == size[i] == 0:
             return False
-    return True
+    return _on_time(event, recv)
 
 
 @kernel
-def _only_trades(price: Array, size: Array) -> bool:
+def _only_trades(event: Array, recv: Array, price: Array, size: Array) -> bool:
     for i in range(len(price)):
         is_trade = 0 < price[i] <= MAX_COUNT and 0 < size[i] <= MAX_COUNT
         if not is_trade:
             return False
-    return True
+    return _on_time(event, recv)
 
 
 _POSITIVE: Final = ("price_increment_e9", "size_increment_e9", "contract_size_e9")
