@@ -10,9 +10,10 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 import pytest
+from event_batches import interleaved
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from random_market import Step, interleaved, market_of, random_market, steps
+from random_market import Step, market_of, random_market, steps
 
 from features.bars import FeatureStage
 from features.catalog import SCHEMA

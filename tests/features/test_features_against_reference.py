@@ -10,9 +10,10 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from event_batches import batches
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from random_market import RandomMarket, Step, batches, market_of, random_market, random_steps, scaled_market, steps
+from random_market import RandomMarket, Step, market_of, random_market, random_steps, scaled_market, steps
 from slow_features import KEYS, NAMES, QUALITY, slow_rows
 
 from features.bars import FeatureStage

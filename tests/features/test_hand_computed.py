@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from random_market import START, Row, event_batch, random_market
+from event_batches import event_batch
+from random_feed import START, Row
+from random_market import random_market
 
 from features.bars import FeatureStage
 from features.events import ASK, BID, LAST, NANO, SNAPSHOT, EventBatch, Kind
