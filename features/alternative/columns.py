@@ -38,17 +38,23 @@ class Column(Protocol):
         ...
 
 
-class MeanPolarity:
-    """Decayed mean of the polarity."""
+class ItemMean:
+    """Decayed mean of what an item says of one thing."""
 
     moves = False
 
     def __init__(self, feature: AlternativeFeature) -> None:
+        self._topic = feature.topic
         self._mean = DecayedMean(feature.window_ns)
 
+    def _observed(self, item: Item) -> float | None:
+        """None where the item says nothing of it."""
+        raise NotImplementedError
+
     def take(self, item: Item, at_ns: int) -> None:
-        if not math.isnan(item.polarity):
-            self._mean.add(item.polarity, at_ns)
+        observed = self._observed(item)
+        if observed is not None:
+            self._mean.add(observed, at_ns)
 
     def value(self, end_ns: int) -> float:
         return self._mean.mean
@@ -58,6 +64,20 @@ class MeanPolarity:
 
     def restore(self, state: list[Any]) -> None:
         self._mean.restore(state)
+
+
+class MeanPolarity(ItemMean):
+    """Decayed mean of the polarity."""
+
+    def _observed(self, item: Item) -> float | None:
+        return None if math.isnan(item.polarity) else item.polarity
+
+
+class TopicShare(ItemMean):
+    """Decayed share of one topic."""
+
+    def _observed(self, item: Item) -> float | None:
+        return item.topics[self._topic] if self._topic < len(item.topics) else None
 
 
 class Momentum:
@@ -82,29 +102,6 @@ class Momentum:
     def restore(self, state: list[Any]) -> None:
         self._fast.restore(state[0])
         self._slow.restore(state[1])
-
-
-class TopicShare:
-    """Decayed share of one topic."""
-
-    moves = False
-
-    def __init__(self, feature: AlternativeFeature) -> None:
-        self._topic = feature.topic
-        self._mean = DecayedMean(feature.window_ns)
-
-    def take(self, item: Item, at_ns: int) -> None:
-        if self._topic < len(item.topics):
-            self._mean.add(item.topics[self._topic], at_ns)
-
-    def value(self, end_ns: int) -> float:
-        return self._mean.mean
-
-    def snapshot(self) -> list[Any]:
-        return self._mean.snapshot()
-
-    def restore(self, state: list[Any]) -> None:
-        self._mean.restore(state)
 
 
 class Intensity:
