@@ -9,9 +9,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from features.book_state import MAX_LEVELS as MAX_LEVELS
-from features.book_state import PENDING, Books, empty_books, is_crossed, select
-from features.book_state import book_row as book_row
+from features.book_state import PENDING, Books, book_row, empty_books, is_crossed, select
 from features.errors import BadInputError
 from features.event_frames import event_batch
 from features.events import LAST, NANO, EventBatch, Kind

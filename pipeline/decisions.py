@@ -33,7 +33,6 @@ from hedger.paper import PaperGateway
 from hedger.policy import load_policy
 from pipeline.checkpoint import Checkpoint, CheckpointStore
 from pipeline.codec import KIND_HEADER, UndecodableError, decode_rows
-from pipeline.fit import POLICY_FOLDER
 from pipeline.kafka import (
     BrokerError,
     commit,
@@ -46,6 +45,7 @@ from pipeline.kafka import (
     take,
 )
 from pipeline.log import Outbox, send_dead_letter
+from pipeline.model_folders import POLICY_FOLDER
 from pipeline.portfolios import read_limits, read_portfolio
 from pipeline.settings import Settings
 from pipeline.topics import DECISION_INPUTS, DECISIONS, FILLS, ORDERS, SIGNALS

@@ -11,6 +11,7 @@ import polars as pl
 from features.artifact import Manifest
 from features.errors import BadInputError
 from pipeline.lake import Lake
+from pipeline.model_folders import FORECAST_FOLDER, REGIMES_FOLDER
 from pipeline.settings import Settings
 from pipeline.tables import TABLES
 from pipeline.user_features import catalogue_of
@@ -18,10 +19,6 @@ from pipeline.user_features import catalogue_of
 if TYPE_CHECKING:
     from hedger.portfolio import Portfolio
     from hedger.training import TrainingConfig
-
-REGIMES_FOLDER: Final = "regimes"
-FORECAST_FOLDER: Final = "forecast"
-POLICY_FOLDER: Final = "policy"
 
 HAR_COLUMNS: Final = ("realized_variance_10s", "realized_variance_1m")
 

@@ -14,7 +14,7 @@ from features.signals import SCHEMA
 from features.stage import Keyed, StageOutput
 from features.state import pack, unpack
 from forecasting.model import ForecastModel, load_forecast
-from pipeline.fit import FORECAST_FOLDER, REGIMES_FOLDER
+from pipeline.model_folders import FORECAST_FOLDER, REGIMES_FOLDER
 from regimes.features import raw_rows
 from regimes.model import RegimeModel, load_regimes
 

@@ -11,11 +11,10 @@ from features.stage import Stage
 from features.universe import UniverseStage
 from pipeline import topics
 from pipeline.codec import decode_event, decode_rows, row_schemas
+from pipeline.model_folders import TEXT_FOLDER
 from pipeline.settings import Settings
 from pipeline.user_features import catalogue_of
 from pipeline.worker import Decode, StageSpec
-
-TEXT_FOLDER: Final = "text"
 
 STAGE_NAMES: Final = ("features", "universe", "signals", "decisions", "own", "lake")
 """Every stage that is a worker; ``decisions`` and ``lake`` have loops of their own."""

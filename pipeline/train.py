@@ -14,7 +14,7 @@ from hedger.policy import KIND, save_policy
 from hedger.portfolio import Portfolio
 from hedger.regime_parameters import RegimeParameters, calibrate
 from hedger.training import TrainingConfig, TrainingStep, train_policy
-from pipeline.fit import POLICY_FOLDER, REGIMES_FOLDER
+from pipeline.model_folders import POLICY_FOLDER, REGIMES_FOLDER
 from regimes.model import RegimeModel, load_regimes
 from regimes.paths import MarkovPaths
 

@@ -34,7 +34,7 @@ def show(models: Models = None, config: Config = None) -> None:
     from rich.table import Table
 
     from features.signals import REGIMES
-    from pipeline.fit import REGIMES_FOLDER
+    from pipeline.model_folders import REGIMES_FOLDER
     from pipeline.user_features import catalogue_of
     from regimes.model import load_regimes
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from features.book import MAX_LEVELS
+from features.book_side import MAX_LEVELS
 from pipeline.sources.base import UnusableError
 from pipeline.sources.deribit_instruments import NANOS_PER_MILLI, DeribitInstrument, e9
 from pipeline.sources.deribit_messages import MISSING, Book, Level, Ticker, Trade

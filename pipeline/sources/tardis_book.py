@@ -7,7 +7,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from features.book_state import MAX_EVENT_ROWS, MAX_LEVELS
+from features.book_side import MAX_LEVELS
+from features.book_state import MAX_EVENT_ROWS
 from features.events import ASK, BID, LAST, SNAPSHOT, Kind
 from pipeline.sources.listing import RunNumbers
 from pipeline.sources.runs import Run

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from features.book import MAX_LEVELS
+from features.book_side import MAX_LEVELS
 from features.events import ASK, BID, LAST, SNAPSHOT
 from pipeline.sources.base import UnusableError
 

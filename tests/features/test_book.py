@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from small_market import book_event, instrument_event, small_market
 
 from features.book import replay_l2
-from features.book_state import MAX_LEVELS, ROOM, Books, empty_books, set_level
+from features.book_side import MAX_LEVELS, ROOM, set_level
+from features.book_state import Books, empty_books
 from features.errors import BadInputError
 from features.event_frames import event_batch
 from features.events import ASK, BID, LAST, NANO, SNAPSHOT, EventBatch, Kind

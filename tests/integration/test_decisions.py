@@ -24,10 +24,11 @@ from pipeline.broker import EmbeddedBroker
 from pipeline.codec import KIND_HEADER
 from pipeline.compare import compare
 from pipeline.edge import Edge
-from pipeline.fit import POLICY_FOLDER, fit_forecast_artifact, fit_regimes_artifact, train_policy_artifact
+from pipeline.fit import fit_forecast_artifact, fit_regimes_artifact, train_policy_artifact
 from pipeline.kafka import committed_offsets, create_topics
 from pipeline.lake import Lake
 from pipeline.log import KafkaLog, MemoryLog, Outbox
+from pipeline.model_folders import POLICY_FOLDER
 from pipeline.portfolios import DEFAULT_LIMITS, read_portfolio
 from pipeline.processes import SOURCES, Workers, environment_of
 from pipeline.query import open_lake

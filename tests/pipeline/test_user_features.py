@@ -17,9 +17,10 @@ from forecasting.model import load_forecast
 from pipeline.backfill import backfill
 from pipeline.edge import Edge
 from pipeline.feature_document import feature_document
-from pipeline.fit import FORECAST_FOLDER, fit_forecast_artifact
+from pipeline.fit import fit_forecast_artifact
 from pipeline.lake import Lake
 from pipeline.log import MemoryLog
+from pipeline.model_folders import FORECAST_FOLDER
 from pipeline.query import open_lake
 from pipeline.settings import Settings, load_settings
 from pipeline.user_features import catalogue_of

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from features.book import MAX_LEVELS
+from features.book_side import MAX_LEVELS
 from features.events import LAST, SNAPSHOT
 from pipeline.sources import venue_book
 from pipeline.sources.base import UnusableError
