@@ -27,10 +27,18 @@ def backfill(
     target: Annotated[Path, typer.Option("--to", help="An empty lake for the computed tables.")],
     models: Models = None,
     compare: Annotated[bool, typer.Option(help="Count the rows that differ from the source's own tables.")] = False,
+    portfolio: Annotated[
+        Path | None,
+        typer.Option(
+            "--portfolio", help="Whose own activity a lake's decision log gives, as JSON.", show_default=False
+        ),
+    ] = None,
     increment: IncrementsOption = None,
     config: Config = None,
 ) -> None:
     """Run the stages over raw events, in the log's order; with --models up to the signals.
+
+    With --portfolio, the features of our own activity are computed from the lake's decision log, too.
 
     The events are a lake's, or those that recordings give. With --compare (of a lake), exits with 8 when a row differs
     in a single bit.
@@ -43,7 +51,7 @@ def backfill(
     from pipeline.compare import compare as compare_tables
     from pipeline.lake import Lake
 
-    settings = settings_of(config, models=models)
+    settings = settings_of(config, models=models, portfolio=portfolio)
     refused: Counter[str] = Counter()
     origin, events = _opened(source, increments_of(increment), refused, compare)
     with Progress(TextColumn("backfill {task.completed:,.0f} events"), TimeElapsedColumn(), transient=True) as bar:
@@ -55,6 +63,10 @@ def backfill(
             with_signals=models is not None,
             progress=lambda events: bar.update(task, completed=events),
         )
+    if origin is not None and portfolio is not None:
+        from pipeline.backfill_own_activity import backfill_own_activity
+
+        result.rows += backfill_own_activity(origin, Lake(target), settings).rows
     rows = ", ".join(f"{count:,} {name}" for name, count in result.rows.items())
     typer.echo(f"{result.events:,} events -> {rows}; {sum((result.rejects + refused).values()):,} rejected")
     for reason, count in sorted(refused.items()):
