@@ -115,6 +115,9 @@ def check_commands(out: Path, models: Path) -> None:
             json.loads((folder / kind / "manifest.json").read_text()) for folder in (models, out / "models")
         )
         assert mine["content_hash"] == theirs["content_hash"], kind
+    again = ("--to", str(models.parent / "again"), "--models", str(out / "models"), "--portfolio", portfolio)
+    told = command("backfill", "--from", lake, *again, "--compare")
+    assert "own_activity: 360 rows there, 360 here, differing 0" in told
     assert "rung deep_policy" in command("hedge", "explain", "--lake", lake)
     assert command("report", str(out)).strip() == str(out / "report.html")
     assert "fine" in command("doctor", "--lake", lake, "--bootstrap", "127.0.0.1:1")
