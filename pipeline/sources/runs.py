@@ -83,9 +83,11 @@ def _batch(group: list[Run], max_rows: int) -> Iterator[EventBatch]:
     _, _, _, _, kind, underlying, rows, first = group[0]
     names: dict[str, int] = {}
     if len(group) == 1:
+        columns = {
+            name: values if type(values) in _AS_IT_IS else _of_one(values, rows) for name, values in first.items()
+        }
         codes = _codes(first["instrument"], names)
-        columns = {name: _of_one(values, rows) for name, values in first.items()}
-        columns["instrument"] = codes if isinstance(codes, np.ndarray) else np.full(rows, codes, dtype=np.int32)
+        columns["instrument"] = codes if isinstance(codes, np.ndarray) else np.zeros(rows, dtype=np.int32)
         columns["ts_recv"] = group[0].ts_recv
     else:
         lengths = [run.rows for run in group]
@@ -109,12 +111,13 @@ def _codes(instrument: str | list[str], names: dict[str, int]) -> int | Array:
     return np.array([names.setdefault(name, len(names)) for name in instrument], dtype=np.int32)
 
 
-def _of_one(values: Any, rows: int) -> Any:
-    """A column of one run; :func:`features.events.record_batch` takes an integer for all rows."""
-    if type(values) is int or isinstance(values, np.ndarray | list):
-        return values
-    scalar = np.array((values,))
-    return scalar if rows == 1 else scalar.repeat(rows)
+_AS_IT_IS: Final = frozenset({int, np.ndarray, list})
+"""Columns that :func:`features.events.record_batch` takes, an integer for all rows among them."""
+
+
+def _of_one(value: Any, rows: int) -> Array:
+    """A column of one run, of which all rows share what is no integer: a truth value, text, nothing."""
+    return np.array((value,)).repeat(rows)
 
 
 def _of_many(values: list[Any], repeats: list[int] | None) -> Any:
