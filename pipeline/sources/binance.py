@@ -7,22 +7,18 @@ availability is by our clock. How far that clock is from the venue's is estimate
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 from features.errors import BadInputError
-from features.events import NANO, EventBatch
-from pipeline.sources.base import OnReject, Reject, UnusableError, ignore_reject
-from pipeline.sources.binance_decoder import BinanceDecoder, OnBookTicker, feed_all
+from pipeline.sources.base import OnReject, ignore_reject
+from pipeline.sources.binance_decoder import BinanceDecoder, OnBookTicker
 from pipeline.sources.binance_instruments import BinanceInstrument
+from pipeline.sources.line_recording import RESNAPSHOT_S, LineRecording
 from pipeline.sources.recording_lines import read_lines, require_file
-from pipeline.sources.runs import Run, batches_of
-
-RESNAPSHOT_S: Final = 30.0
 
 
-class BinanceRecording:
+class BinanceRecording(LineRecording[BinanceDecoder]):
     """The recording of one instrument.
 
     Args:
@@ -36,6 +32,10 @@ class BinanceRecording:
         BadInputError: a file is missing or empty, or its name does not tell what it holds.
     """
 
+    skipped: Counter[str]
+    """Messages left out on purpose: ``non_market_trade``, ``stale_diff``, ``snapshot_behind``, and ``gap`` (how
+    often the venue's ids broke)."""
+
     def __init__(
         self,
         paths: Sequence[Path | str],
@@ -45,26 +45,10 @@ class BinanceRecording:
         on_reject: OnReject = ignore_reject,
         on_book_ticker: OnBookTicker | None = None,
     ) -> None:
-        if not paths:
-            raise BadInputError("No file of the recording was named.", "Name at least one.")
-        self.paths = [Path(path) for path in paths]
-        for path in self.paths:
-            require_file(path)
+        super().__init__(paths, resnapshot_s=resnapshot_s, on_reject=on_reject)
         self.instrument = instrument or BinanceInstrument.of_file(self.paths[0])
         self.name = self.instrument.name
-        self.rejected: Counter[str] = Counter()
-        self.skipped: Counter[str] = Counter()
-        """Messages left out on purpose: ``non_market_trade``, ``stale_diff``, ``snapshot_behind``, and ``gap`` (how
-        often the venue's ids broke)."""
-        self._resnapshot_ns = round(resnapshot_s * NANO)
-        self._on_reject = on_reject
         self._on_book_ticker = on_book_ticker
-        self._decoder: BinanceDecoder | None = None
-
-    @property
-    def clock_offset_ns(self) -> int | None:
-        """Our clock less the venue's, as estimated so far (:class:`.clock_offset.ClockOffset`)."""
-        return None if self._decoder is None else self._decoder.clock.offset_ns
 
     def first_receive_ns(self) -> int:
         """When the first line was received.
@@ -78,42 +62,14 @@ class BinanceRecording:
                 return int(received)
         raise BadInputError(f"{self.paths[0]} is no recording.", "Expected lines of <receive time, ns> <JSON>.")
 
-    def batches(self) -> Iterator[EventBatch]:
-        """All events, in the order in which they were received."""
-        return batches_of(self.runs())
-
-    def runs(self, source: int = 0) -> Iterator[Run]:
-        """The same as runs of rows, to be merged with other sources.
-
-        Args:
-            source: position among them.
-        """
-        self.rejected.clear()
-        self.skipped.clear()
-        decoder = self._decoder = BinanceDecoder(
+    def _new_decoder(self, source: int) -> BinanceDecoder:
+        return BinanceDecoder(
             self.instrument,
             resnapshot_ns=self._resnapshot_ns,
             source=source,
             counts=self.skipped,
             on_book_ticker=self._on_book_ticker,
         )
-        for path in self.paths:
-
-            def refuse(number: int, line: bytes, error: UnusableError, path: Path = path) -> None:
-                self._reject(error.reason, error.detail, line, f"{path}:{number}")
-
-            def damaged(reason: str, detail: str, lines: int, rest: bytes, path: Path = path) -> None:
-                self._reject(reason, detail, rest, f"{path}:{lines + 1}")
-
-            yield from feed_all(decoder, read_lines(path, damaged), refuse)
-        try:
-            decoder.finish()
-        except UnusableError as error:
-            self._reject(error.reason, error.detail, b"", str(self.paths[-1]))
-
-    def _reject(self, reason: str, detail: str, payload: bytes, origin: str) -> None:
-        self.rejected[reason] += 1
-        self._on_reject(Reject(reason, detail, payload, origin))
 
 
 def recordings_of(

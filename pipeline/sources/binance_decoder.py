@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -260,19 +260,3 @@ def _decode(line: bytes) -> tuple[int, Message]:
 
 def _no_increments() -> tuple[Increment, Increment]:
     raise UnusableError("missing_field", "no price or size")
-
-
-def feed_all(
-    decoder: BinanceDecoder, lines: Iterator[bytes], refuse: Callable[[int, bytes, UnusableError], None]
-) -> Iterator[Run]:
-    """Feed lines; those that cannot be used go to ``refuse`` with their number, and the rest still flows."""
-    for number, line in enumerate(lines, 1):
-        if not line:
-            continue
-        try:
-            runs = decoder.feed(line)
-        except UnusableError as error:
-            refuse(number, line, error)
-            continue
-        if runs:
-            yield from runs

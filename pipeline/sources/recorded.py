@@ -10,9 +10,10 @@ from typing import Final
 from features.errors import BadInputError, ConfigError
 from features.events import NANO, EventBatch
 from pipeline.sources.base import OnReject, ignore_reject
-from pipeline.sources.binance import RESNAPSHOT_S, BinanceRecording, recordings_of
+from pipeline.sources.binance import BinanceRecording, recordings_of
 from pipeline.sources.binance_decoder import OnBookTicker
 from pipeline.sources.deribit import DeribitChains
+from pipeline.sources.line_recording import RESNAPSHOT_S
 from pipeline.sources.retimed_chains import RetimedChains
 from pipeline.sources.runs import Run, batches_of, merge
 

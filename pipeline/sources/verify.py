@@ -12,8 +12,9 @@ import polars as pl
 from features.book import replay_l2
 from features.events import NANO, Kind
 from pipeline.sources.base import OnReject, ignore_reject
-from pipeline.sources.binance import RESNAPSHOT_S, BinanceRecording, recordings_of
+from pipeline.sources.binance import BinanceRecording, recordings_of
 from pipeline.sources.binance_decoder import BookTicker
+from pipeline.sources.line_recording import RESNAPSHOT_S
 from pipeline.sources.runs import batches_of
 
 BEST: Final = ("bid_price", "bid_size", "ask_price", "ask_size")
