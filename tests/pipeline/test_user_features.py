@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import polars as pl
@@ -145,6 +147,71 @@ def test_a_file_that_does_not_fit_says_why(tmp_path: Path, text: str, said: str)
     with pytest.raises(ConfigError) as error:
         catalogue_of(load_settings(None, features=(path,)))
     assert said in str(error.value)
+
+
+_HEAD = """
+from features.declared.windowed import windowed
+from features.feature import Feature
+from features.kernel import kernel
+from features.user_feature import UserFeature
+
+def mine(update=lambda inputs, state: inputs[0], state_size=0, **changed):
+    declared = {"name": "mine", "unit": "1", "formula": "f", "null_when": "never", "inputs": ("mid",)}
+    return UserFeature(Feature(**(declared | {"implementation": "mine"} | changed)), update, state_size)
+
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("FEATURES = mine()", "is no list"),
+        ("FEATURES = 'mine'", "is no list"),
+        ("FEATURES = [mine(name='my signal')]", "cannot name a column"),
+        ("FEATURES = [mine(name='select more')]", "cannot name a column"),
+        ("FEATURES = [mine(name='Mine')]", "cannot name a column"),
+        ("FEATURES = [mine(inputs='mid')]", "are 'mid', not names of columns"),
+        ("FEATURES = [mine(inputs=())]", "are (), not names of columns"),
+        ("FEATURES = [mine(dtype='int64')]", "A feature of your own is a float64"),
+        ("FEATURES = [mine(state_size=-1)]", "has the state_size -1"),
+        ("FEATURES = [mine(3)]", "is 3, no function"),
+        ("FEATURES = [mine(lambda inputs: 1.0)]", "fails when its inputs are unknown: TypeError"),
+        ("FEATURES = [mine(lambda inputs, state: None)]", "fails when its inputs are unknown: TypeError"),
+        ("FEATURES = [mine(lambda inputs, state: 'up')]", "fails when its inputs are unknown: ValueError"),
+        ("FEATURES = [mine(lambda inputs, state: state[0])]", "fails when its inputs are unknown: IndexError"),
+        ("FEATURES = [UserFeature('mine', lambda inputs, state: 1.0)]", "'mine' is no Feature"),
+        ("FEATURES = [windowed('realised_variance', 60)]", "Did you mean 'realized_variance'?"),
+        (
+            "@kernel\ndef update(inputs, state):\n    return open('file')\nFEATURES = [mine(update)]",
+            "fails when its inputs are unknown: TypingError",
+        ),
+    ],
+)
+def test_a_declaration_that_does_not_fit_says_why(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(_HEAD + text)
+    with pytest.raises(ConfigError) as error:
+        catalogue_of(load_settings(None, features=(path,)))
+    assert said in str(error.value)
+    assert str(path) in error.value.problem
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_that_was_moved_keeps_its_compiled_code(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "mine.py").write_text(EXAMPLE.read_text())
+    code = (
+        "import sys; from pathlib import Path; from pipeline.settings import load_settings; "
+        "from pipeline.user_features import catalogue_of; "
+        "print(catalogue_of(load_settings(None, features=(Path(sys.argv[1]),))).user[0].update.stats)"
+    )
+    run = [sys.executable, "-c", code]
+    subprocess.run([*run, str(tmp_path / "here" / "mine.py")], check=True, cwd=ROOT, capture_output=True)
+    (tmp_path / "here").rename(tmp_path / "there")
+    found = subprocess.run(
+        [*run, str(tmp_path / "there" / "mine.py")], check=True, cwd=ROOT, capture_output=True, text=True
+    )
+    assert "cache_misses=Counter())" in found.stdout
 
 
 def test_a_file_that_is_missing_says_so(tmp_path: Path) -> None:
