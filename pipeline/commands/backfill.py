@@ -9,6 +9,10 @@ import typer
 
 from pipeline.commands.increments import IncrementsOption, increments_of
 from pipeline.commands.options import Config, Models, settings_of
+from pipeline.commands.rejected import told
+
+_NO_ROWS = "No bar closed: option quotes alone make none, and a bar closes with the first event beyond its end."
+_NO_EVENTS = "Nothing was read: a lake needs its raw tables (book, trades ...), a recording rows that can be used."
 
 
 def register(app: typer.Typer) -> None:
@@ -45,6 +49,7 @@ def backfill(
     """
     from collections import Counter
 
+    from rich.console import Console
     from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
     from pipeline.backfill import backfill as run
@@ -54,7 +59,14 @@ def backfill(
     settings = settings_of(config, models=models, portfolio=portfolio)
     refused: Counter[str] = Counter()
     origin, events = _opened(source, increments_of(increment), refused, compare)
-    with Progress(TextColumn("backfill {task.completed:,.0f} events"), TimeElapsedColumn(), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(
+        TextColumn("backfill {task.completed:,.0f} events"),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as bar:
         task = bar.add_task("backfill", total=None)
         result = run(
             events,
@@ -68,9 +80,9 @@ def backfill(
 
         result.rows += backfill_own_activity(origin, Lake(target), settings).rows
     rows = ", ".join(f"{count:,} {name}" for name, count in result.rows.items())
-    typer.echo(f"{result.events:,} events -> {rows}; {sum((result.rejects + refused).values()):,} rejected")
-    for reason, count in sorted(refused.items()):
-        typer.echo(f"  {reason}: {count:,} input row(s)")
+    typer.echo(f"{result.events:,} events -> {rows or 'no rows'}; rejected {told(refused + result.rejects)}")
+    if not result.rows:
+        typer.echo(_NO_ROWS if result.events else _NO_EVENTS)
     if origin is not None and compare:
         found = [compare_tables(origin, Lake(target), name) for name in result.rows]
         for each in found:
@@ -81,14 +93,19 @@ def backfill(
 
 def _opened(paths: list[Path], increments: dict[str, tuple[str, str]], refused: Any, compare: bool) -> tuple[Any, Any]:
     """The lake that is read, None if it is files, and the events."""
-    from features.errors import ConfigError
-    from pipeline.lake import require_lake
+    from features.errors import BadInputError, ConfigError
+    from pipeline.lake import LakeError, require_lake
     from pipeline.raw_reader import read_log
     from pipeline.sources.open_files import open_source
     from pipeline.sources.stamped import stamped
 
-    if len(paths) == 1 and not paths[0].is_file():
-        return require_lake(paths[0]), read_log(paths[0])
+    if missing := [path for path in paths if not path.exists()]:
+        raise BadInputError(f"{missing[0]} does not exist.", "Check --from.")
+    if len(paths) == 1 and paths[0].is_dir():
+        try:
+            return require_lake(paths[0]), read_log(paths[0])
+        except LakeError as error:
+            raise BadInputError(f"{paths[0]} is a folder, and no lake.", "Name its files, each with --from.") from error
     if compare:
         raise ConfigError("Recordings have no tables to compare with.", "Leave out --compare, or name one lake.")
 

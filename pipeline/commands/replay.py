@@ -10,6 +10,7 @@ import typer
 
 from pipeline.commands.increments import IncrementsOption, increments_of
 from pipeline.commands.options import Bootstrap, Config, Partitions, settings_of
+from pipeline.commands.rejected import told
 
 CHECK_FAILED = 8
 
@@ -65,13 +66,16 @@ def _verify(files: list[Path]) -> None:
     for each in result.mismatches:
         typer.echo(f"  {each.instrument} update {each.update_id}: ours {each.book}, the venue's {each.venue}")
     if rejects:
-        typer.echo("rejected: " + ", ".join(f"{reason} {count:,}" for reason, count in sorted(rejects.items())))
+        typer.echo(f"rejected: {told(rejects)}")
     typer.echo(f"matched/compared: {result.matched}/{result.compared}")
     if not result.ok:
         raise typer.Exit(CHECK_FAILED)
 
 
 def _publish(files: list[Path], increments: dict[str, tuple[str, str]], settings: Any) -> None:
+    from rich.console import Console
+    from rich.progress import Progress, TextColumn, TimeElapsedColumn
+
     from pipeline.edge import Edge, live_session
     from pipeline.kafka import create_topics
     from pipeline.log import KafkaLog
@@ -82,12 +86,22 @@ def _publish(files: list[Path], increments: dict[str, tuple[str, str]], settings
     create_topics(settings)
     log = KafkaLog(settings)
     edge = Edge(log, "replay", live_session(time.time_ns()))
-    for batch in source.batches():
-        edge.send(batch)
-        _send_dead_letters(refused, log)
+    console = Console(stderr=True)
+    with Progress(
+        TextColumn("replay {task.completed:,.0f} rows"),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as bar:
+        task = bar.add_task("replay", total=None)
+        for batch in source.batches():
+            edge.send(batch)
+            _send_dead_letters(refused, log)
+            bar.update(task, completed=edge.rows)
     _send_dead_letters(refused, log)
     log.flush()
-    typer.echo(f"{edge.rows:,} rows to md.events at {settings.bootstrap}; rejected {dict(log.rejected) or 'nothing'}")
+    typer.echo(f"{edge.rows:,} rows to md.events at {settings.bootstrap}; rejected {told(log.rejected)}")
 
 
 def _send_dead_letters(refused: list[Any], log: Any) -> None:

@@ -11,6 +11,7 @@ import typer
 
 from pipeline.commands import source_alternative, source_kafka
 from pipeline.commands.options import Bootstrap, Config, Partitions, settings_of
+from pipeline.commands.rejected import told
 
 app = typer.Typer(help="Bring data into the log as it happens.", no_args_is_help=True)
 
@@ -114,9 +115,6 @@ def _dead_letters(log: Any) -> Any:
 
 
 def _report(outlet: Any, live: Any, log: Any, settings: Any) -> None:
-    def told(counts: Any) -> str:
-        return ", ".join(f"{name} {number:,}" for name, number in sorted(counts.items())) or "nothing"
-
     typer.echo(f"{outlet.messages:,} messages, {outlet.edge.rows:,} rows to md.events at {settings.bootstrap}")
     typer.echo(f"counted: {told(live.counts)}")
     typer.echo(f"rejected: {told(log.rejected)}")

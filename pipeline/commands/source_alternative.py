@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.commands.options import Bootstrap, Config, Partitions, settings_of
+from pipeline.commands.rejected import told
 
 
 def register(app: typer.Typer) -> None:
@@ -79,7 +80,7 @@ def _publish(file: Path, mapping: Any, settings: Any) -> None:
     log.flush()
     typer.echo(
         f"{edge.rows:,} rows to md.events at {settings.bootstrap}; {source.duplicates:,} duplicate record(s) left out; "
-        f"rejected {dict(log.rejected) or 'nothing'}"
+        f"rejected {told(log.rejected)}"
     )
 
 

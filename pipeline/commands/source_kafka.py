@@ -10,6 +10,7 @@ import typer
 
 from pipeline.commands.increments import IncrementsOption, increments_of
 from pipeline.commands.options import Bootstrap, Config, Partitions, settings_of
+from pipeline.commands.rejected import told
 
 
 class Format(StrEnum):
@@ -67,7 +68,7 @@ def kafka(
     source.run()
     typer.echo(
         f"{source.messages:,} messages, {edge.rows:,} rows to md.events at {settings.bootstrap}; "
-        f"{source.repeated:,} were there already; rejected {dict(log.rejected) or 'nothing'}"
+        f"{source.repeated:,} were there already; rejected {told(log.rejected)}"
     )
     if interrupted:
         raise typer.Exit(130)

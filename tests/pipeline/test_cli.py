@@ -70,7 +70,8 @@ def test_every_command_explains_itself_with_an_example(path: tuple[str, ...]) ->
         (("features", "show", "midd"), 4, "Did you mean 'mid'?"),
         (("stream", "run", "nonsense"), 4, "There is no stage 'nonsense'."),
         (("stream", "run"), 2, "Missing argument"),
-        (("backfill", "--from", "/nowhere", "--to", "/nowhere-else"), 7, "There is no lake"),
+        (("backfill", "--from", "/nowhere", "--to", "/nowhere-else"), 3, "/nowhere does not exist. Check --from."),
+        (("backfill", "--from", "docs", "--to", "/nowhere-else"), 3, "docs is a folder, and no lake. Name its files"),
     ],
 )
 def test_an_error_is_one_line_with_the_remedy(arguments: tuple[str, ...], code: int, message: str) -> None:
