@@ -124,11 +124,10 @@ class UnderlyingEngine:
         slot = self._slots(data, rejects)
         room = self._room(reached)
         run, chosen, nullable = _KERNELS[kind]
-        columns = data.columns
         if nullable:
-            own = [columns[i].fill_null(0).to_numpy() for i in chosen]
+            own = [data.column(i).fill_null(0).to_numpy() for i in chosen]
         else:
-            own = [columns[i].to_numpy() for i in chosen]
+            own = [np.from_dlpack(data.column(i)) for i in chosen]  # as to_numpy, for half of its cost
         state: tuple[Any, ...] = (self._plan, self._bars, self._books, slot, stream)
         written = run(*state, *own, room.integers, room.floats)
         return self._finished(room, written)
@@ -324,7 +323,7 @@ class UnderlyingEngine:
 
 
 def _stream_time(data: pa.RecordBatch) -> Array:
-    stream: Array = data.column(1).to_numpy() + data.column(4).to_numpy()
+    stream: Array = np.from_dlpack(data.column(1)) + np.from_dlpack(data.column(4))
     return stream
 
 
@@ -339,7 +338,7 @@ def _positions(
     column = data.column(0)
     names = column.dictionary.to_pylist()
     positions = np.array([known.get(name, -1) for name in names], dtype=np.int64)
-    indices = column.indices.to_numpy()
+    indices = np.from_dlpack(column.indices)
     code: Array = positions[indices]
     missing = [i for i, name in enumerate(names) if name not in known and name not in silent]
     if missing and (unknown := int(np.isin(indices, missing).sum())):
