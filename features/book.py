@@ -11,13 +11,13 @@ import pyarrow as pa
 
 from features.book_state import PENDING, Books, book_row, empty_books, is_crossed, select
 from features.errors import BadInputError
-from features.event_frames import event_batch
+from features.event_frames import FRAME_REMEDY, event_batch
 from features.events import LAST, NANO, EventBatch, Kind
 from features.kernel import row_kernel
 
 Array = np.ndarray[Any, Any]
 
-Deltas: TypeAlias = pl.DataFrame | pa.RecordBatch | EventBatch | Iterable[EventBatch]
+Deltas: TypeAlias = pl.DataFrame | pa.Table | pa.RecordBatch | EventBatch | Iterable[EventBatch]
 
 BOOK_NUMBERS: Final = ("prev_id", "update_id", "side", "price", "size", "flags")
 
@@ -83,8 +83,11 @@ def replay_l2(
         ask_price_i, ask_size_i`` (int64 counts of increments, null where there is no level or the book is invalid).
 
     Raises:
-        BadInputError: a column is missing or of another type, or an instrument has no reference data.
+        BadInputError: a column is missing or of another type, an instrument has no reference data, ``levels`` is below
+            1, or ``deltas`` are no events.
     """
+    if levels < 1:
+        raise BadInputError(f"{levels} levels are none.", "Ask for 1 or more.")
     replay = _Replay(levels, drop_crossing)
     frames = [frame for batch in _batches(deltas) if (frame := replay.rows(batch)) is not None]
     rows = pl.concat(frames) if frames else _frame(replay.nothing(), [], levels)
@@ -92,11 +95,15 @@ def replay_l2(
 
 
 def _batches(deltas: Deltas) -> Iterator[pa.RecordBatch]:
-    if isinstance(deltas, (pl.DataFrame, pa.RecordBatch)):
+    if isinstance(deltas, (pl.DataFrame, pa.Table, pa.RecordBatch)):
         deltas = event_batch(Kind.BOOK, "", deltas)
     if isinstance(deltas, EventBatch):
         deltas = [deltas]
+    if isinstance(deltas, pl.LazyFrame) or not isinstance(deltas, Iterable):
+        raise BadInputError(f"Deltas are a {type(deltas).__name__}, not events.", FRAME_REMEDY)
     for batch in deltas:
+        if not isinstance(batch, EventBatch):
+            raise BadInputError(f"Deltas hold a {type(batch).__name__}, not batches.", "Concatenate frames to one.")
         if batch.kind is Kind.BOOK and batch.data.num_rows:
             yield batch.data
 
@@ -165,6 +172,11 @@ def _frame(picked: list[pa.Array], arrays: list[Array], levels: int) -> pl.DataF
 
 
 def _decimal(rows: pl.DataFrame, instruments: pl.DataFrame) -> pl.DataFrame:
+    if not isinstance(instruments, pl.DataFrame):
+        raise BadInputError(f"`instruments` is a {type(instruments).__name__}.", FRAME_REMEDY)
+    needed = ("instrument", "price_increment_e9", "size_increment_e9")
+    if lacking := [name for name in needed if name not in instruments.columns]:
+        raise BadInputError(f"`instruments` lacks {', '.join(lacking)}.", f"It needs {', '.join(needed)}.")
     increments = (
         instruments.group_by("instrument")
         .agg(pl.col("price_increment_e9").last(), pl.col("size_increment_e9").last())

@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from features.catalog import STANDARD, Catalogue
 from features.engine import UnderlyingEngine
-from features.errors import BadInputError
-from features.event_frames import event_batch
+from features.errors import BadInputError, ConfigError
+from features.event_frames import FRAME_REMEDY, event_batch
 from features.events import LAST, NANO, SCHEMAS, EventBatch, Kind
 
 _ORDER = {Kind.INSTRUMENT: 0, Kind.BOOK: 1, Kind.TRADE: 2}
@@ -37,7 +37,8 @@ def compute_bars(
 
     Args:
         book: rows of kind ``book`` (:mod:`features.events`), prices and sizes in counts of increments.
-        trades: rows of kind ``trade``.
+        trades: rows of kind ``trade``. Those that no market can have (a size below 1) are left out, as in the stream:
+            what they were part of is null.
         instruments: rows of kind ``instrument``; with a column ``underlying``, instruments that share one close their
             bars together; else each is its own. Times may be left out: known before the first row.
         interval: length of a bar, nanoseconds or a timedelta: 1, 2, 5 or 10 seconds.
@@ -48,10 +49,15 @@ def compute_bars(
         Rows of ``catalogue.schema``, by bar and instrument.
 
     Raises:
-        BadInputError: a column is missing or of another type, or an event's instrument is not in ``instruments``.
+        BadInputError: a column is missing or of another type, a time is before 1970, an event's instrument is not in
+            ``instruments``, or its reference data are impossible.
         ConfigError: the interval is none of those.
     """
+    if not isinstance(interval, int | timedelta):
+        raise ConfigError(f"The interval is {interval!r}.", "Give nanoseconds as int, or a timedelta.")
     interval_ns = interval if isinstance(interval, int) else round(interval / timedelta(microseconds=1)) * 1_000
+    book, trades = _in_ns("book", book), _in_ns("trades", trades)
+    instruments = _in_ns("instruments", instruments)
     kinds = {Kind.INSTRUMENT: _with_times(instruments, book, trades), Kind.BOOK: book, Kind.TRADE: trades}
     listed = _underlyings(kinds)
     frames: list[pl.DataFrame] = []
@@ -59,13 +65,28 @@ def compute_bars(
         engine = UnderlyingEngine(underlying, interval_ns, catalogue, drop_crossing=drop_crossing)
         mine = [name for name, each in listed.items() if each == underlying]
         for batch in _log(underlying, {kind: _of(frame, mine) for kind, frame in kinds.items()}):
-            for rows in engine.process(batch)[0]:
+            found, rejects = engine.process(batch)
+            if rejects and batch.kind is Kind.INSTRUMENT:
+                raise BadInputError(f"Reference data cannot be used: {rejects[0].detail}.", "Correct `instruments`.")
+            for rows in found:
                 frame = pl.from_arrow(rows)
                 assert isinstance(frame, pl.DataFrame)
                 frames.append(frame)
     empty = pl.from_arrow(catalogue.schema.empty_table())
     assert isinstance(empty, pl.DataFrame)
     return pl.concat([empty, *frames]).sort("bar_ts", "instrument", maintain_order=True)
+
+
+def _in_ns(name: str, frame: pl.DataFrame) -> pl.DataFrame:
+    """Times as nanoseconds since 1970."""
+    if not isinstance(frame, pl.DataFrame):
+        raise BadInputError(f"`{name}` is a {type(frame).__name__}.", FRAME_REMEDY)
+    times = [each for each in ("ts_event", "ts_recv") if each in frame.columns]
+    frame = frame.with_columns(pl.col(each).dt.epoch("ns") for each in times if frame[each].dtype == pl.Datetime)
+    for each in times:
+        if frame[each].dtype.is_numeric() and (frame[each] <= 0).any():
+            raise BadInputError(f"`{name}` has a {each} of 0 or less.", "Times are nanoseconds since 1970.")
+    return frame
 
 
 def _with_times(instruments: pl.DataFrame, book: pl.DataFrame, trades: pl.DataFrame) -> pl.DataFrame:

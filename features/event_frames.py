@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import polars as pl
 import pyarrow as pa
 
 from features.errors import BadInputError
 from features.events import EDGE_COLUMNS, SCHEMAS, EventBatch, Kind
+
+FRAME_REMEDY: Final = "Give a polars DataFrame: collect() a LazyFrame, pl.from_arrow(...) a table of Arrow."
 
 
 def event_batch(kind: Kind, underlying: str, rows: pl.DataFrame | pa.Table | pa.RecordBatch) -> EventBatch:
@@ -18,11 +20,13 @@ def event_batch(kind: Kind, underlying: str, rows: pl.DataFrame | pa.Table | pa.
         kind: of the rows.
         underlying: that they are about.
         rows: with the columns of ``SCHEMAS[kind]`` in any order, of types that cast without loss. Edge columns may be
-            left out (zero), columns that may be null, too.
+            left out (zero), columns that may be null, too. Times are nanoseconds since 1970, or datetimes.
 
     Raises:
-        BadInputError: a column is missing, has nulls where none may be, or does not cast without loss.
+        BadInputError: a column is missing, has nulls where none may be or does not cast without loss; not a frame.
     """
+    if not isinstance(rows, pl.DataFrame | pa.Table | pa.RecordBatch):
+        raise BadInputError(f"Rows of kind {kind} are a {type(rows).__name__}, not a frame.", FRAME_REMEDY)
     table = rows.to_arrow() if isinstance(rows, pl.DataFrame) else rows
     columns = [_column(kind, table, field) for field in SCHEMAS[kind]]
     return EventBatch(kind, underlying, pa.RecordBatch.from_arrays(columns, schema=SCHEMAS[kind]))
@@ -42,6 +46,8 @@ def _column(kind: Kind, table: pa.Table | pa.RecordBatch, field: pa.Field) -> pa
     try:
         if pa.types.is_dictionary(field.type):
             values = values.cast(pa.utf8()).dictionary_encode()
+        if pa.types.is_timestamp(values.type):
+            values = values.cast(pa.timestamp("ns", values.type.tz))
         values = values.cast(field.type)
     except pa.ArrowException as error:
         raise BadInputError(

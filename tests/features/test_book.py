@@ -85,6 +85,9 @@ def test_with_reference_data_prices_and_sizes_come_as_decimals() -> None:
         replay_l2([FIRST], listed.clear())
 
 
+FRAME = pl.DataFrame(pl.from_arrow(FIRST.data))
+
+
 def test_a_frame_is_as_good_as_batches() -> None:
     batches = [FIRST, event([(BID, 101, 1), (BID, 99, 0)], 2)]
     frame = pl.concat([pl.DataFrame(pl.from_arrow(each.data)) for each in batches])
@@ -110,6 +113,32 @@ def test_a_frame_that_does_not_fit_says_why(change: Any, said: str) -> None:
     with pytest.raises(BadInputError) as error:
         replay_l2(change(frame))
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"deltas": FRAME.lazy()}, "Deltas are a LazyFrame, not events. Give a polars DataFrame"),
+        ({"deltas": None}, "Deltas are a NoneType"),
+        ({"deltas": [FRAME, FRAME]}, "Deltas hold a DataFrame, not batches. Concatenate frames to one."),
+        ({"levels": 0}, "0 levels are none. Ask for 1 or more."),
+        ({"instruments": pl.DataFrame({"instrument": ["x"]})}, "lacks price_increment_e9, size_increment_e9. It needs"),
+        ({"instruments": FRAME.lazy()}, "`instruments` is a LazyFrame"),
+    ],
+)
+def test_arguments_that_do_not_fit_say_why(arguments: dict[str, Any], said: str) -> None:
+    with pytest.raises(BadInputError) as error:
+        replay_l2(**{"deltas": FRAME, **arguments})
+    assert said in str(error.value)
+
+
+def test_a_table_of_arrow_and_datetimes_will_do() -> None:
+    expected = replay_l2(FRAME.with_columns(ts_event=1_500_000, ts_recv=2_500_000))
+    dated = FRAME.with_columns(
+        ts_event=pl.from_epoch(pl.lit(1_500), "us"), ts_recv=pl.from_epoch(pl.lit(2_500_000), "ns")
+    )
+    assert replay_l2(dated).equals(expected)
+    assert replay_l2(dated.to_arrow()).equals(expected)
 
 
 class Dicts:

@@ -88,6 +88,23 @@ def test_reference_data_needs_no_times() -> None:
     assert bars.filter(pl.col("bar_ts") > late).equals(BARS.filter(pl.col("bar_ts") > late))
 
 
+@pytest.mark.parametrize("unit", ["ns", "us"])
+def test_times_may_be_datetimes_of_any_unit(unit: Any) -> None:
+    def whole(rows: pl.DataFrame) -> pl.DataFrame:  # microseconds, so that no unit loses any
+        return rows.with_columns(pl.col("ts_event", "ts_recv") // 1_000 * 1_000)
+
+    def dated(rows: pl.DataFrame) -> pl.DataFrame:
+        times = (pl.from_epoch(each, "ns").dt.cast_time_unit(unit) for each in ("ts_event", "ts_recv"))
+        return whole(rows).with_columns(times)
+
+    def bars_of(as_given: Any) -> pl.DataFrame:
+        return compute_bars(as_given(BOOK), as_given(TRADES), as_given(INSTRUMENTS))
+
+    assert bars_of(dated).equals(bars_of(whole))
+    timeless = INSTRUMENTS.drop("ts_event", "ts_recv")
+    assert compute_bars(dated(BOOK), dated(TRADES), timeless).equals(compute_bars(whole(BOOK), whole(TRADES), timeless))
+
+
 def test_frames_without_rows_give_no_bars() -> None:
     assert compute_bars(BOOK.clear(), TRADES.clear(), INSTRUMENTS.clear()).height == 0
     only_trades = compute_bars(BOOK.clear(), TRADES, INSTRUMENTS)
@@ -101,6 +118,22 @@ def test_frames_without_rows_give_no_bars() -> None:
         ({"book": BOOK.drop("side")}, BadInputError, "lack the column 'side'"),
         ({"trades": TRADES.drop("instrument")}, BadInputError, "lack the column 'instrument'"),
         ({"instruments": INSTRUMENTS.head(0)}, BadInputError, "No reference data"),
+        ({"book": BOOK.lazy()}, BadInputError, "`book` is a LazyFrame. Give a polars DataFrame"),
+        ({"trades": TRADES.to_arrow()}, BadInputError, "`trades` is a Table"),
+        ({"instruments": None}, BadInputError, "`instruments` is a NoneType"),
+        ({"trades": TRADES.with_columns(ts_event=pl.lit(-1))}, BadInputError, "ts_event of 0 or less"),
+        (
+            {"instruments": INSTRUMENTS.with_columns(ts_event=pl.lit(0), ts_recv=pl.lit(0))},
+            BadInputError,
+            "`instruments` has a ts_event of 0 or less. Times are nanoseconds since 1970.",
+        ),
+        (
+            {"instruments": INSTRUMENTS.with_columns(price_increment_e9=pl.lit(0))},
+            BadInputError,
+            "has an increment that is not positive. Correct `instruments`.",
+        ),
+        ({"interval": "1s"}, ConfigError, "The interval is '1s'. Give nanoseconds as int, or a timedelta."),
+        ({"interval": 1.0}, ConfigError, "The interval is 1.0."),
         ({"interval": 3 * NANO}, ConfigError, "does not divide ten seconds"),
         ({"interval": 1}, ConfigError, "Use 1, 2, 5 or 10 seconds"),
     ],
