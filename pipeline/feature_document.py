@@ -17,6 +17,22 @@ on it, and nothing looks ahead. **Null means unknown**, never zero. Windows of s
 they are parameters: [your own features](own-features.md) may declare the same feature with another one.
 """
 
+_COLUMNS = """
+Beside the features, a row of `features` and of `universe` says what it is, and how far to trust it:
+
+| column | meaning |
+|---|---|
+| `underlying`, `instrument` | what the row is about |
+| `bar_ts` | end of the bar, nanoseconds since 1970 (UTC) |
+| `ts_known` | when everything in the row had been received: the largest `ts_recv` that went into it |
+| `version` | the catalogue, and the text model if there is one |
+| `book_valid` | the book can be computed from: whole, two-sided, neither locked nor crossed |
+| `book_crossed` | the book is whole, but its best bid is not below its best ask |
+| `late_rows` | trades of a bar that had closed already; they are in no bar |
+| `lost_rows` | sequence numbers of books and trades that never came |
+| `corrected_rows` | corrections and busts of trades that came in the bar |
+"""
+
 
 def feature_document(catalogue: Catalogue) -> str:
     """Markdown: a section a source, a table row a feature."""
@@ -35,7 +51,7 @@ def feature_document(catalogue: Catalogue) -> str:
     own = [feature for feature in catalogue.features if feature.name not in house]
     if own:
         sections.append(("Your own", "From the setting `features` and installed packages.", own))
-    parts = [_HEAD, f"\nCatalogue `{catalogue.hash}`, {len(catalogue.all)} features of the market.\n"]
+    parts = [_HEAD, _COLUMNS, f"\nCatalogue `{catalogue.hash}`, {len(catalogue.all)} features of the market.\n"]
     for title, about, features in sections:
         parts.append(f"\n## {title}\n\n{_notes(about)}\n")
         parts.extend(_table(features))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.commands import text
 from pipeline.commands.options import Config, settings_of
+
+if TYPE_CHECKING:
+    from features.catalog import Catalogue
+    from features.feature import Feature
 
 app = typer.Typer(help="The catalogue of features.", no_args_is_help=True)
 text.register(app)
@@ -15,21 +19,47 @@ text.register(app)
 
 @app.command("list", epilog="Example: [bold]hedgeflow features list[/bold]")
 def list_features(config: Config = None) -> None:
-    """Every feature with its unit and window, your own among them."""
+    """Every feature with its unit and window, by table of the lake; your own among them."""
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    from features.feature import window_name
     from pipeline.user_features import catalogue_of
 
     catalogue = catalogue_of(settings_of(config))
-    table = Table(
-        "feature", "unit", "window", "from", title=f"catalogue {catalogue.hash}: {len(catalogue.all)} features"
+    # A name is whole however narrow the terminal: it is what one copies.
+    table = Table(box=box.SIMPLE, title=f"catalogue {catalogue.hash}: {len(catalogue.all)} features of the market")
+    tables = _tables(catalogue)
+    table.add_column(
+        "feature", no_wrap=True, min_width=max(len(each.name) for all_ in tables.values() for each in all_)
     )
-    for feature in catalogue.all:
-        window = window_name(feature.window_ns) if feature.window_ns else "the bar"
-        table.add_row(feature.name, feature.unit, window, ", ".join(feature.inputs))
+    table.add_column("unit", overflow="fold")
+    table.add_column("window", no_wrap=True, min_width=len("the bar"))
+    table.add_column("from", overflow="fold")
+    for name, features in tables.items():
+        table.add_row(f"[bold]table {name}[/bold]")
+        for feature in features:
+            table.add_row(feature.name, feature.unit, _window(feature), ", ".join(feature.inputs))
+        table.add_section()
     Console().print(table)
+
+
+def _tables(catalogue: Catalogue) -> dict[str, tuple[Feature, ...]]:
+    """What each table of the lake adds; ``universe`` has the columns of ``features``, too."""
+    from features.catalog import UNIVERSE_FEATURES
+    from features.declared import own_activity
+
+    return {
+        "features": catalogue.features,
+        "universe (those above, and)": UNIVERSE_FEATURES,
+        "own_activity": own_activity.FEATURES,
+    }
+
+
+def _window(feature: Feature) -> str:
+    from features.feature import window_name
+
+    return window_name(feature.window_ns) if feature.window_ns else "the bar"
 
 
 @app.command(epilog="Example: [bold]hedgeflow features show order_flow_imbalance[/bold]")
@@ -37,13 +67,12 @@ def show(name: Annotated[str, typer.Argument(help="Name of a feature.")], config
     """One feature: its formula, its reference, and when it is null."""
     from difflib import get_close_matches
 
-    from features.declared import own_activity
     from features.errors import ConfigError
-    from features.feature import window_name
     from pipeline.user_features import catalogue_of
 
     catalogue = catalogue_of(settings_of(config))
-    known = {feature.name: feature for feature in (*own_activity.FEATURES, *catalogue.all)}
+    tables = _tables(catalogue)
+    known = {feature.name: feature for name in reversed(tables) for feature in tables[name]}
     if name not in known:
         near = get_close_matches(name, known, n=1)
         hint = f"Did you mean {near[0]!r}?" if near else "`hedgeflow features list` shows them."
@@ -51,7 +80,7 @@ def show(name: Annotated[str, typer.Argument(help="Name of a feature.")], config
     feature = known[name]
     lines = {
         "unit": feature.unit,
-        "window": window_name(feature.window_ns) if feature.window_ns else "the bar",
+        "window": _window(feature),
         "formula": feature.formula,
         "null when": feature.null_when,
         "from": ", ".join(feature.inputs),
