@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -33,6 +34,12 @@ def costs(factor: float) -> RegimeParameters:
 
 
 def train(parameters: RegimeParameters = CHEAP, config: TrainingConfig = SMALL) -> TrainedPolicy:
+    """Trained once for all tests that read it; that training again gives the same has a test of its own."""
+    return _trained(parameters, config)
+
+
+@cache
+def _trained(parameters: RegimeParameters, config: TrainingConfig) -> TrainedPolicy:
     return train_policy(parameters, NoisyRegimes(), config)
 
 
@@ -46,7 +53,8 @@ def half_width(trained: TrainedPolicy, half_spread_bps: float = 1.0) -> float:
 def test_the_same_seed_gives_the_same_bits_and_another_does_not() -> None:
     config = replace(SMALL, n_paths=128, n_batches=4, n_pilot_batches=1, n_test_batches=1)
     threads, state = torch.get_num_threads(), torch.get_rng_state()
-    first, again, other = train(config=config), train(config=config), train(config=replace(config, seed=1))
+    configs = (config, config, replace(config, seed=1))
+    first, again, other = (train_policy(CHEAP, NoisyRegimes(), each) for each in configs)
     assert torch.get_num_threads() == threads
     assert torch.equal(torch.get_rng_state(), state)  # the global generator is nobody's
     assert first.metrics == again.metrics
@@ -79,6 +87,7 @@ def test_without_costs_it_hedges_by_the_delta() -> None:
     assert abs(free.metrics[gain]) < 0.02 * free.metrics["delta_objective"]
 
 
+@pytest.mark.xdist_group("training")
 def test_the_dearer_the_wider() -> None:
     widths = [half_width(train(costs(factor)), factor) for factor in (0.1, 1.0, 10.0)]
     assert widths[0] < 0.7 * widths[1] < 0.7**2 * widths[2]
@@ -86,6 +95,7 @@ def test_the_dearer_the_wider() -> None:
     assert dear > 1.3 * widths[1]
 
 
+@pytest.mark.xdist_group("training")
 def test_impact_widens_the_band_too() -> None:
     alone, many = train(), train(config=replace(SMALL, hedged_options=3_000.0))
     assert half_width(many) > 1.1 * half_width(alone)

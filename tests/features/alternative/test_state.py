@@ -218,7 +218,7 @@ def horizon(log: Log) -> list[int]:
     return [stream + shift for _, stream in log for shift in (-1, 0, HOUR + 1)] + [30 * HOUR]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(log=logs())
 def test_every_feature_is_what_its_formula_says(log: Log) -> None:
     ends = sorted(set(horizon(log)))
@@ -228,7 +228,7 @@ def test_every_feature_is_what_its_formula_says(log: Log) -> None:
         np.testing.assert_allclose(np.frombuffer(values), expected, rtol=1e-9, atol=1e-9, err_msg=str(NAMES))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(log=logs(), data=st.data())
 def test_neither_other_questions_nor_a_restart_change_a_bit(log: Log, data: st.DataObject) -> None:
     ends = sorted(set(horizon(log)))
@@ -239,7 +239,7 @@ def test_neither_other_questions_nor_a_restart_change_a_bit(log: Log, data: st.D
         assert values == full[end]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(log=logs(), data=st.data())
 def test_later_rows_change_no_earlier_value(log: Log, data: st.DataObject) -> None:
     kept = data.draw(st.integers(0, len(log)))
