@@ -40,7 +40,7 @@ def run(
     ],
     market: Annotated[str, typer.Option("--market", help="Of Binance: usdm (futures) or spot.")] = "usdm",
     capture: Annotated[
-        Path | None, typer.Option("--capture", help="Folder for the raw messages; `replay` reads Binance's.")
+        Path | None, typer.Option("--capture", help="Folder for the raw messages, which `replay` reads.")
     ] = None,
     option_books: Annotated[
         bool, typer.Option("--option-books/--no-option-books", help="Of Deribit: books of options beside quotes.")
