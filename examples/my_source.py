@@ -1,5 +1,4 @@
 """A source of your own: best quotes and trades of a CSV file. Copy it, and change what reads a line (docs/sources.md).
-
 time_ms,symbol,bid,bid_size,ask,ask_size,trade_price,trade_size      (a trade's size is negative if the seller took)
 1723075200000,BTCUSD,61800.1,2,61800.2,1.5,,
 1723075200250,BTCUSD,61800.1,2,61800.2,1.25,61800.2,0.25
@@ -94,6 +93,7 @@ if __name__ == "__main__":
     from pipeline.settings import Settings
 
     edge = Edge(log := KafkaLog(Settings()), MySource.name)
-    for batch in MySource(Path(sys.argv[1])).batches():
+    for batch in MySource(Path(sys.argv[1]), on_reject=print).batches():
         edge.send(batch)
     log.flush()
+    print(f"{edge.rows} rows to md.events; refused {dict(log.rejected)}")  # noqa: T201

@@ -13,8 +13,11 @@ def print_manifest(manifest: Manifest) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    data = ", ".join(f"{name} {value}" for name, value in manifest.data.items())
-    table = Table("metric", "value", title=f"{manifest.kind} {manifest.version}", caption=data)
+    table = Table("metric", "value")
     for name, value in manifest.metrics.items():
         table.add_row(name, f"{value:.6g}")
-    Console().print(table)
+    console = Console()
+    console.print(f"{manifest.kind} {manifest.version}", highlight=False)
+    console.print(table)
+    for name, value in manifest.data.items():
+        console.print(f"{name}: {value}", highlight=False, markup=False)
