@@ -53,7 +53,7 @@ def test_there_is_something_to_compare() -> None:
     assert empty == long | {f.name for f in STANDARD.alternative} | {"large_trade_share", "vpin"}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.lists(st.integers(0, 60), min_size=0, max_size=4))
 def test_any_split_into_batches_gives_the_same_bits(cuts: list[int]) -> None:
     split = [piece for batch in LOG for piece in pieces(batch, cuts)]
@@ -73,7 +73,7 @@ def test_merging_neighbours_of_one_kind_gives_the_same_bits() -> None:
     assert bits(run(FeatureStage(), merged)) == bits(WHOLE)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.integers(1, len(LOG) - 1))
 def test_snapshot_and_restore_anywhere_gives_the_same_bits(cut: int) -> None:
     first, second = FeatureStage(), FeatureStage()

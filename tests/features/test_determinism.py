@@ -96,14 +96,14 @@ def test_rows_one_by_one_and_in_long_batches(underlying: str) -> None:
         assert run(FeatureStage(INTERVAL_NS), log)[underlying] == WHOLE[underlying]
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(st.lists(st.integers(0, 50), max_size=4), st.sampled_from(sorted(LOGS)))
 def test_any_cut_into_batches(places: list[int], underlying: str) -> None:
     log = [piece for event in as_long_batches(LOGS[underlying]) for piece in cut(event, places)]
     assert run(FeatureStage(INTERVAL_NS), log)[underlying] == WHOLE[underlying]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(steps(25), st.randoms(use_true_random=False))
 def test_any_market_cut_anywhere(market: list[Step], rng: random.Random) -> None:
     events = market_of(market, NANO // 2, listed=2)
@@ -144,7 +144,7 @@ def test_any_restart(stops: list[int]) -> None:
     assert found == WHOLE
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(steps(25), st.data())
 def test_any_market_restarted_before_any_row(market: list[Step], data: st.DataObject) -> None:
     """Also within a book event, within a bar and before the first row."""

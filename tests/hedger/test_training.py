@@ -87,7 +87,6 @@ def test_without_costs_it_hedges_by_the_delta() -> None:
     assert abs(free.metrics[gain]) < 0.02 * free.metrics["delta_objective"]
 
 
-@pytest.mark.xdist_group("training")
 def test_the_dearer_the_wider() -> None:
     widths = [half_width(train(costs(factor)), factor) for factor in (0.1, 1.0, 10.0)]
     assert widths[0] < 0.7 * widths[1] < 0.7**2 * widths[2]
@@ -95,7 +94,6 @@ def test_the_dearer_the_wider() -> None:
     assert dear > 1.3 * widths[1]
 
 
-@pytest.mark.xdist_group("training")
 def test_impact_widens_the_band_too() -> None:
     alone, many = train(), train(config=replace(SMALL, hedged_options=3_000.0))
     assert half_width(many) > 1.1 * half_width(alone)
