@@ -52,8 +52,16 @@ def replay(
 def _verify(files: list[Path]) -> None:
     from collections import Counter
 
+    from features.errors import BadInputError
+    from pipeline.sources.open_files import Form, form_of
     from pipeline.sources.verify import verify_book
 
+    for path in files:
+        if (form := form_of(path)) is not Form.BINANCE:
+            raise BadInputError(
+                f"{path} is a file of the kind {form}.",
+                "--verify-book compares Binance recordings with their bookTicker.",
+            )
     rejects: Counter[str] = Counter()
 
     def count(reject: Any) -> None:

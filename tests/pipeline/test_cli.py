@@ -67,6 +67,7 @@ def test_every_command_explains_itself_with_an_example(path: tuple[str, ...]) ->
     [
         (("sql", "--lake", "/nowhere", "select 1"), 7, "hedgeflow: There is no lake at /nowhere."),
         (("replay", "/nowhere/x.gz", "--verify-book"), 3, "hedgeflow: "),
+        (("replay", "tests/pipeline/test_cli.py", "--verify-book"), 3, "is nothing that can be read as market data"),
         (("features", "show", "midd"), 4, "Did you mean 'mid'?"),
         (("stream", "run", "nonsense"), 4, "There is no stage 'nonsense'."),
         (("stream", "run"), 2, "Missing argument"),
