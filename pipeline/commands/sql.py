@@ -79,4 +79,5 @@ def _print(names: list[str], values: list[tuple[Any, ...]], output: Format, most
 
 
 def _cell(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    # Nine digits: a tick of 0.01 shows in a price of a million.
+    return f"{value:.9g}" if isinstance(value, float) else str(value)
