@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import signal
+from typing import Annotated, Any
 
 import typer
 
@@ -26,7 +27,14 @@ def broker(
     from pipeline.broker import EmbeddedBroker
     from pipeline.kafka import create_topics
 
+    # A script's background job ignores Ctrl-C, and SIGTERM would leave the broker's own process behind.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _leave)
     with EmbeddedBroker(port) as running:
         create_topics(settings_of(config, bootstrap=running.bootstrap, partitions=partitions))
         typer.echo(f"broker at {running.bootstrap} (in memory only); stop with Ctrl-C")
         running.wait()
+
+
+def _leave(_number: int, _frame: Any) -> None:
+    raise SystemExit(0)
