@@ -63,6 +63,9 @@ COLUMNS: Final = (
 )
 """The float outputs of a feature row; the windowed features follow, in the order of their plan."""
 
+SILENCE_NS: Final = 3_600 * NANO
+"""Longer than this without a row, empty bars are left out: nobody has seen the market."""
+
 _FLOW: Final = len(book_shape.COLUMNS)
 _TRADE: Final = _FLOW + len(book_flow.COLUMNS)
 _CARRY: Final = _TRADE + len(trade_flow.COLUMNS)
@@ -184,18 +187,35 @@ def close_bar(plan: Plan, bars: Bars, books: Books, integers: Array, floats: Arr
 
 
 @row_kernel
+def _skip_silence(plan: Plan, bars: Bars, books: Books, stream_ts: int) -> None:
+    """Open the bar that ``stream_ts`` lies in; what is remembered of closed bars is of another time."""
+    interval = bars.clock[INTERVAL]
+    bars.clock[END] = -(-stream_ts // interval) * interval
+    for s in range(len(bars.tick_e9)):
+        bars.bars[s] = 0
+        bars.mid2[s] = 0
+        trade_flow.lose_trade(bars, s)
+        _open_bar(plan, bars, books, s)
+
+
+@row_kernel
 def advance(
     plan: Plan, bars: Bars, books: Books, stream_ts: int, ts_recv: int, integers: Array, floats: Array, written: int
 ) -> int:
     """Let stream time reach a row: close every bar whose end it passes. Returns the rows written so far.
 
     The bar (end - interval, end] closes at the first row whose stream time lies beyond its end. That row makes the
-    bar known, so its ``ts_recv`` counts into ``ts_known``.
+    bar known, so its ``ts_recv`` counts into ``ts_known``. A row that comes more than ``SILENCE_NS`` after that end (a
+    weekend, a source that was down) closes the open bar only: the empty ones up to it give no rows, and all windows
+    start anew.
     """
     interval = bars.clock[INTERVAL]
     bars.clock[RECV] = max(bars.clock[RECV], ts_recv)
     if bars.clock[END] == 0:
         bars.clock[END] = -(-stream_ts // interval) * interval
+    if stream_ts - bars.clock[END] > SILENCE_NS:
+        written = close_bar(plan, bars, books, integers, floats, written)
+        _skip_silence(plan, bars, books, stream_ts)
     while stream_ts > bars.clock[END]:
         written = close_bar(plan, bars, books, integers, floats, written)
     return written

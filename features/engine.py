@@ -29,8 +29,8 @@ from features.windowed import plan_of
 
 Array = np.ndarray[Any, Any]
 
-MAX_BARS_AT_ONCE: Final = 200_000
-"""Bars that a row may close at once, more than two days of seconds: beyond it the row's clock is wrong."""
+MAX_SILENCE_NS: Final = 30 * 86_400 * NANO
+"""A row that lies further ahead than this has a wrong clock."""
 
 _KERNELS: Final[Mapping[Kind, tuple[Callable[..., int], tuple[int, ...], bool]]] = {
     Kind.BOOK: (k.book_rows, (1, 2, 3, *range(6, 12)), False),
@@ -87,8 +87,10 @@ class UnderlyingEngine:
         """Take the next rows; return the feature rows of the bars that they close, and what could not be used.
 
         Rows of an instrument that no ``instrument`` event has introduced are rejected (``unknown_instrument``); they
-        still move the clock. A row whose time would close more than ``MAX_BARS_AT_ONCE`` bars is rejected whole
-        (``clock_step``). Duplicates, late rows and impossible values: see the kernels of :mod:`features.bar_kernels`.
+        still move the clock. A row before 1970, or more than ``MAX_SILENCE_NS`` ahead, is rejected whole
+        (``clock_step``). A silence of more than an hour ends the open bar and gives no others
+        (:func:`features.bar_kernels.advance`). Duplicates, late rows and impossible values: see the kernels of
+        :mod:`features.bar_kernels`.
         """
         data, rejects = batch.data, list[Reject]()
         if data.num_rows == 0:
@@ -122,7 +124,7 @@ class UnderlyingEngine:
         """Rows of books, trades, corrections and funding: one kernel each."""
         self._refresh_chain(reached)
         slot = self._slots(data, rejects)
-        room = self._room(reached)
+        room = self._room(stream, reached)
         run, chosen, nullable = _KERNELS[kind]
         if nullable:
             own = [data.column(i).fill_null(0).to_numpy() for i in chosen]
@@ -134,7 +136,7 @@ class UnderlyingEngine:
 
     def _moved(self, data: pa.RecordBatch, stream: Array, reached: int) -> list[pa.RecordBatch]:
         self._refresh_chain(reached)
-        room = self._room(reached)
+        room = self._room(stream, reached)
         recv = data.column(2).to_numpy()
         written = k.move_clock(self._plan, self._bars, self._books, stream, recv, room.integers, room.floats)
         return self._finished(room, written)
@@ -143,7 +145,7 @@ class UnderlyingEngine:
         self, data: pa.RecordBatch, stream: Array, reached: int, rejects: list[Reject]
     ) -> list[pa.RecordBatch]:
         quotes, bars = self._quotes, self._bars
-        room = self._room(reached)
+        room = self._room(stream, reached)
         index = _positions(data, quotes.index, {}, rejects)
         event, recv, seq = (data.column(i).to_numpy() for i in (1, 2, 3))
         bid, ask, forward = (data.column(i).fill_null(0).to_numpy() for i in (9, 10, 12))
@@ -242,39 +244,40 @@ class UnderlyingEngine:
             self._quotes.changed = False
 
     def _out_of_reach(self, reached: int) -> bool:
-        end, interval = self._clock()
-        return end == 0 or reached - end > MAX_BARS_AT_ONCE * interval
+        end = self._clock()[0]
+        return end == 0 or reached - end > MAX_SILENCE_NS
 
     def _within_reach(self, data: pa.RecordBatch, stream: Array, rejects: list[Reject]) -> pa.RecordBatch:
-        """The rows less those that would jump over more than ``MAX_BARS_AT_ONCE`` bars: their clock is wrong.
+        """The rows less those before 1970 and those too far ahead: their clock is wrong.
 
         Judged row by row against the rows accepted before, so that it does not matter where a batch is cut.
         """
         end, interval = self._clock()
-        if end == 0:
-            end = -(-int(stream[0]) // interval) * interval
         keep = np.ones(len(stream), dtype=np.bool_)
         for row, reached in enumerate(stream.tolist()):
-            if reached - end > MAX_BARS_AT_ONCE * interval:
+            if (end == 0 and reached <= 0) or (end > 0 and reached - end > MAX_SILENCE_NS):
                 keep[row] = False
             else:
                 end = max(end, -(-reached // interval) * interval)
         rejected = int((~keep).sum())
         if rejected == 0:
             return data
-        rejects.append(Reject("clock_step", f"stream time jumps by over {MAX_BARS_AT_ONCE} bars", rejected))
+        rejects.append(Reject("clock_step", "stream time lies before 1970 or jumps by over 30 days", rejected))
         return data.filter(pa.array(keep))
 
     def _clock(self) -> tuple[int, int]:
         clock = self._bars.clock
         return int(clock[bar_state.END]), int(clock[bar_state.INTERVAL])
 
-    def _room(self, stream_ts: int) -> Room:
+    def _room(self, stream: Array, reached: int) -> Room:
         end, interval = self._clock()
-        if end == 0 or stream_ts <= end:
-            return self._no_room
-        closing = -(-(stream_ts - end) // interval)
-        return room_for(closing * len(self._instruments), len(self._names))
+        if end == 0 or reached <= end:
+            bars = 0 if end else _bars_within(stream, -(-int(stream[0]) // interval) * interval, interval)
+        elif reached - end <= k.SILENCE_NS:
+            bars = -(-(reached - end) // interval)
+        else:
+            bars = _bars_within(stream, end, interval)
+        return room_for(bars * len(self._instruments), len(self._names)) if bars else self._no_room
 
     def _finished(self, room: Room, written: int) -> list[pa.RecordBatch]:
         """The rows that were written, with the columns that no kernel computes."""
@@ -322,9 +325,20 @@ class UnderlyingEngine:
         self._user.load({name[5:]: value for name, value in state.items() if name.startswith("user.")})
 
 
+def _bars_within(stream: Array, end: int, interval: int) -> int:
+    """Bars that rows close, the open one ending at ``end``: after a long silence one only."""
+    bars = 0
+    for reached in stream[stream > end].tolist():
+        if reached > end:
+            bars += 1 if reached - end > k.SILENCE_NS else -(-(reached - end) // interval)
+            end = -(-reached // interval) * interval
+    return bars
+
+
 def _stream_time(data: pa.RecordBatch) -> Array:
-    stream: Array = np.from_dlpack(data.column(1)) + np.from_dlpack(data.column(4))
-    return stream
+    event: Array = np.from_dlpack(data.column(1))
+    late: Array = np.from_dlpack(data.column(4))
+    return event + late
 
 
 def _positions(

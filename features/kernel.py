@@ -22,7 +22,8 @@ def kernel(function: F) -> F:
     Neither ``fastmath`` nor ``parallel``: both reorder float sums, and a sum in another order is another
     number (DESIGN 3). The compiled code is cached beside the source, so worker processes share it. Numba itself
     notices a change in the function's own file only; ours also covers every module of the house that this file
-    imports, so that no kernel goes on with an old callee or an old constant.
+    imports, so that no kernel goes on with an old callee or an old constant, and the name under which its own module
+    was imported, by which numba finds it again.
     """
     return _compiled(function, counts_references=True)
 
@@ -39,7 +40,7 @@ def row_kernel(function: F) -> F:
 
 def _compiled(function: F, counts_references: bool) -> F:
     compiled = numba.njit(cache=True, error_model="numpy", nogil=True, _nrt=counts_references)(function)
-    compiled._cache._cache_file._source_stamp = _stamp(Path(function.__code__.co_filename))
+    compiled._cache._cache_file._source_stamp = (function.__module__, _stamp(Path(function.__code__.co_filename)))
     return cast(F, compiled)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from features.errors import ConfigError
 from features.user_feature import UserFeature
 
 Array = np.ndarray[Any, Any]
@@ -47,7 +49,15 @@ class UserStates:
             state = states.get(instrument)
             if state is None:
                 state = states[instrument] = np.full(each.state_size, np.nan)
-            out[i] = each.update(inputs[i], state)
+            try:
+                value = each.update(inputs[i], state)
+            except Exception as error:
+                raise ConfigError(
+                    f"Feature {each.feature.name!r} of {instrument} failed on {inputs[i].tolist()}: "
+                    f"{type(error).__name__}: {error}.",
+                    "Return NaN where the value is unknown.",
+                ) from error
+            out[i] = value if math.isfinite(value) else math.nan
         return out
 
     def keep(self, before: Sequence[str], instruments: Sequence[str]) -> None:

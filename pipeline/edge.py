@@ -6,6 +6,9 @@ keeps out what would break the log: rows with impossible times, prices or sizes 
 
 from __future__ import annotations
 
+import math
+import time
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final, Protocol
 
@@ -28,9 +31,14 @@ SESSION_EPOCH_S: Final = 1_735_689_600
 """2025-01-01 UTC: live sessions are numbered by the second in which they start, counted from here."""
 
 
-def live_session(now_ns: int) -> int:
-    """Number of a session that starts now: larger than that of every earlier one."""
-    return now_ns // NANO - SESSION_EPOCH_S
+def live_session(clock: Callable[[], float] = time.time, sleep: Callable[[float], None] = time.sleep) -> int:
+    """Number of a session that starts with the next second, for which it waits: larger than that of every earlier one.
+
+    Runs one after another thus never share a number, however short they are.
+    """
+    now = clock()
+    sleep(math.floor(now) + 1 - now)
+    return math.floor(now) + 1 - SESSION_EPOCH_S
 
 
 class Log(Protocol):

@@ -148,7 +148,12 @@ class Workers:
 
     def lag(self) -> dict[str, int]:
         """Messages that each worker has not taken into a checkpoint yet."""
-        ends = end_offsets(self._settings, sorted({t for s in self._workers for t in SOURCES[s]}))
+        return self._lag(self._ends())
+
+    def _ends(self) -> Mapping[tuple[str, int], int]:
+        return end_offsets(self._settings, sorted({t for s in self._workers for t in SOURCES[s]}))
+
+    def _lag(self, ends: Mapping[tuple[str, int], int]) -> dict[str, int]:
         lag: dict[str, int] = {}
         for stage in self._workers:
             done = committed_offsets(self._settings, stage, SOURCES[stage])
@@ -158,11 +163,20 @@ class Workers:
     def drain(self, timeout_s: float = 300.0, pause_s: float = 0.2) -> None:
         """Wait until every worker has taken everything that is in its topics.
 
+        That no worker lags counts when it is seen twice with the same ends: a worker commits after it has sent, so what
+        was on its way to the next one at the first look is there at the second.
+
         Raises:
             WorkerDiedError: one ended, or they were not done in time.
         """
         deadline = time.monotonic() + timeout_s
-        while any(self.lag().values()):
+        seen: Mapping[tuple[str, int], int] | None = None
+        while True:
+            ends = self._ends()
+            idle = not any(self._lag(ends).values())
+            if idle and ends == seen:
+                return
+            seen = ends if idle else None
             self.check()
             if time.monotonic() > deadline:
                 raise WorkerDiedError(f"After {timeout_s:.0f} s workers lag: {self.lag()}.", f"See {self._logs}.")

@@ -6,7 +6,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from features.feature import ARROW_TYPES, INTEGER, MINUTE, SECOND, Feature
+from features.feature import ARROW_TYPES, INTEGER, MINUTE, Feature
 
 HOUR: Final = 60 * MINUTE
 
@@ -70,8 +70,8 @@ POSITION_FEATURES: Final[tuple[Feature, ...]] = (
 """Since the log's start."""
 
 EXECUTION_FEATURES: Final[tuple[Feature, ...]] = (
-    Feature("fills", "1", "number of fills since the bar before", "never", ("fill",), _ROW, "", SECOND, INTEGER),
-    Feature("turnover", _CASH, "sum(|q| p) of the fills since the bar before", "never", ("fill",), _ROW, "", SECOND),
+    Feature("fills", "1", "number of fills since the bar before", "never", ("fill",), _ROW, "", 0, INTEGER),
+    Feature("turnover", _CASH, "sum(|q| p) of the fills since the bar before", "never", ("fill",), _ROW),
     Feature("turnover_1h", _CASH, "sum of turnover over the hour", "never", ("fill",), _ROW, "", HOUR),
     Feature(
         "execution_cost_bps",

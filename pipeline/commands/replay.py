@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -93,7 +92,7 @@ def _publish(files: list[Path], increments: dict[str, tuple[str, str]], settings
     source = open_source(files, increments=increments, on_reject=refused.append)
     create_topics(settings)
     log = KafkaLog(settings)
-    edge = Edge(log, "replay", live_session(time.time_ns()))
+    edge = Edge(log, "replay", live_session())
     console = Console(stderr=True)
     with Progress(
         TextColumn("replay {task.completed:,.0f} rows"),

@@ -63,7 +63,6 @@ def run(
     dead letters. What was captured replays into the same events.
     """
     import asyncio
-    import time
 
     from pipeline.edge import Edge, live_session
     from pipeline.kafka import create_topics
@@ -76,7 +75,7 @@ def run(
     configure_logging()
     create_topics(settings)
     log = KafkaLog(settings)
-    outlet = Outlet(Edge(log, venue.value, live_session(time.time_ns())), on_reject=_dead_letters(log))
+    outlet = Outlet(Edge(log, venue.value, live_session()), on_reject=_dead_letters(log))
     wanted = [symbol for each in symbols for symbol in each.split(",") if symbol]
     common = {"symbols": wanted, "capture": capture, "seed": seed}
     live = (

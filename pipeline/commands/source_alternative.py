@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -74,7 +73,7 @@ def _publish(file: Path, mapping: Any, settings: Any) -> None:
     log = KafkaLog(settings)
     for reject in refused:
         log.reject(reject.origin, Reject(reject.reason, reject.detail), reject.payload)
-    edge = Edge(log, f"alternative.{mapping.source}", live_session(time.time_ns()))
+    edge = Edge(log, f"alternative.{mapping.source}", live_session())
     for batch in source.batches():
         edge.send(batch)
     log.flush()

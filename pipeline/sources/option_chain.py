@@ -47,7 +47,8 @@ class Chain:
 class ChainListing:
     """Turns the chains of one underlying into rows: what is new about an option first, then its quote.
 
-    An option that a chain no longer has gets a quote without bid and ask, so that nobody uses its last one for ever.
+    An option that a chain no longer has, before its expiry, gets a quote without bid and ask, so that nobody uses its
+    last one for ever.
     """
 
     def __init__(self, source: int) -> None:
@@ -62,7 +63,7 @@ class ChainListing:
             zip(quotes["instrument"], quotes.select("expiry_ns", "strike_e9", "is_call").iter_rows(), strict=True)
         )
         changed = {name: fact for name, fact in facts.items() if self._listed.get(name) != fact}
-        gone = {name: fact for name, fact in self._listed.items() if name not in facts}
+        gone = {n: fact for n, fact in self._listed.items() if n not in facts and fact[0] > chain.taken_ns}
         self._listed = facts
         runs = [self._run(chain, ts_recv, Kind.INSTRUMENT, _reference(chain, changed))] if changed else []
         columns = {name: quotes[name].to_list() for name in quotes.columns}

@@ -231,3 +231,48 @@ def test_an_impossible_level_breaks_the_book_until_the_next_snapshot(price: int,
 def test_an_impossible_trade_makes_the_bars_trades_unknown(price: int, size: int) -> None:
     rows, _ = run(numbered([listed(), book(LEVELS, 1, 0.1, SNAPSHOT), trade(price, size, 0.2), beat(1.1), beat(2.1)]))
     assert (rows[1]["volume"], rows[1]["trade_count"], rows[2]["volume"]) == (None, None, 0.0)
+
+
+HOUR = 3_600
+
+
+def test_a_silence_of_over_an_hour_ends_the_bar_and_gives_no_others() -> None:
+    """A weekend of an exchange, a source that was down: no flood of empty rows, and nothing is compared across it."""
+    events = [listed(), book(LEVELS, 1, 0.1, SNAPSHOT), trade(101, 5, 0.2), beat(1.1), beat(2.1)]
+    after = [trade(102, 5, 65 * HOUR + 0.5), beat(65 * HOUR + 1.1), beat(65 * HOUR + 2.1)]
+    rows, rejects = run(numbered([*events, *after]))
+    assert sorted(rows) == [0, 1, 2, 3, 65 * HOUR + 1, 65 * HOUR + 2]
+    assert rejects == []
+    back = rows[65 * HOUR + 1]
+    assert (back["mid"], back["log_return"], back["volume"]) == (pytest.approx(10.1), None, pytest.approx(0.005))
+    assert rows[65 * HOUR + 2]["log_return"] == 0.0
+    assert back["book_age_s"] > 64 * HOUR
+
+
+def test_a_silence_of_an_hour_and_less_is_bars_without_events() -> None:
+    rows, _ = run(numbered([listed(), book(LEVELS, 1, 0.1, SNAPSHOT), beat(1.1), beat(HOUR), beat(HOUR + 2)]))
+    assert sorted(rows) == list(range(HOUR + 2))
+    assert rows[HOUR - 1]["realized_variance_5m"] == 0.0
+
+
+@pytest.mark.parametrize("seconds", [[0.5, 3_000, 6_000, 9_500], [0.5, 4_000, 4_001, 9_000, 90_000]])
+def test_where_a_batch_with_silences_is_cut_does_not_matter(seconds: list[float]) -> None:
+    beats = [beat(each) for each in seconds]
+    whole = pa.Table.from_batches([each.data for each in beats]).combine_chunks().to_batches()[0]
+    head = [listed(), book(LEVELS, 1, 0.1, SNAPSHOT)]
+    apart, _ = run(numbered([*head, *beats]))
+    together, _ = run(numbered([*head, EventBatch(Kind.HEARTBEAT, "BTC", whole)]))
+    assert apart == together
+    assert len(apart) < 10_000
+
+
+@pytest.mark.parametrize("first", [0, -5])
+def test_rows_before_1970_are_rejected_and_the_rest_still_flows(first: int) -> None:
+    listing = listed()
+    for column in (1, 2):
+        times = pa.array([first] * listing.data.num_rows)
+        data = listing.data.set_column(column, listing.data.schema.field(column), times)
+        listing = EventBatch(Kind.INSTRUMENT, "BTC", data)
+    rows, rejects = run(numbered([listing, listed(), book(LEVELS, 1, 0.1, SNAPSHOT), beat(1.1)]))
+    assert [each.reason for each in rejects] == ["clock_step"]
+    assert rows[1]["mid"] == pytest.approx(10.1)
