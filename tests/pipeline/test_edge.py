@@ -15,7 +15,7 @@ from features.bars import FeatureStage
 from features.counts import MAX_COUNT
 from features.events import ASK, BID, LAST, NANO, SNAPSHOT, EventBatch, Kind, record_batch
 from pipeline.codec import MAX_ROWS
-from pipeline.edge import MAX_CLOCK_STEP_NS, Edge, plausible
+from pipeline.edge import MAX_CLOCK_STEP_NS, SESSION_EPOCH_S, Edge, live_session, plausible
 from pipeline.log import MemoryLog
 
 
@@ -167,3 +167,15 @@ def test_rows_name_the_version_of_their_own_reference() -> None:
     assert versions[3] == [0, 1, 0, 1]
     assert versions[5] == [0, 2, 0, 2]
     assert versions[6:] == [[2] * MAX_ROWS, [2]]
+
+
+def test_runs_one_after_another_never_share_a_session() -> None:
+    now, numbers = [SESSION_EPOCH_S + 100.25], []
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    for _ in range(3):
+        numbers.append(live_session(lambda: now[0], sleep))
+        now[0] += 0.001
+    assert numbers == [101, 102, 103]

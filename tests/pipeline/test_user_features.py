@@ -236,3 +236,27 @@ def test_the_page_has_a_users_own_features() -> None:
     page = feature_document(catalogue_of(with_example()))
     assert "## Your own" in page
     assert "`pressure`" in page
+
+
+def own_feature(tmp_path: Path, body: str) -> Path:
+    path = tmp_path / "own.py"
+    path.write_text(
+        "import math\nfrom features.feature import Feature\nfrom features.user_feature import UserFeature\n"
+        f"def update(inputs, state):\n    {body}\n"
+        'FEATURES = [UserFeature(Feature("own", "1", "x", "never", ("mid",), "own.update"), update)]\n'
+    )
+    return path
+
+
+def test_an_infinite_value_is_unknown(tmp_path: Path) -> None:
+    path = own_feature(tmp_path, "return math.inf if inputs[0] > 0 else inputs[0]")
+    frame = rows_of(FeatureStage(NANO, catalogue_of(load_settings(None, features=(path,)))), LOG)
+    assert frame["mid"].drop_nulls().len() > 50
+    assert frame["own"].null_count() == frame.height
+
+
+def test_a_function_that_fails_on_a_row_says_which_and_why(tmp_path: Path) -> None:
+    path = own_feature(tmp_path, "return 1.0 if math.isnan(inputs[0]) else {}[int(inputs[0])]")
+    stage = FeatureStage(NANO, catalogue_of(load_settings(None, features=(path,))))
+    with pytest.raises(ConfigError, match=r"Feature 'own' of test:\w+-\w+ failed on \[\d+\.\d+\]: KeyError"):
+        rows_of(stage, LOG)
