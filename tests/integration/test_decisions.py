@@ -98,13 +98,14 @@ def test_killed_workers_decide_nothing_twice_and_lose_nothing(settings: Settings
     with Workers(settings, environment_of(settings), tmp_path / "logs") as workers:
         workers.start("features", "universe", "signals", "decisions", "lake")
         for number, phase in enumerate(phases):
+            before = {victim: committed(settings, victim) for victim in victims.get(number, [])}
             for event in phase:
                 edge.send(event)
             log.flush()
-            for victim in victims.get(number, []):
-                before = committed(settings, victim)
-                deadline = time.monotonic() + 20
-                while committed(settings, victim) == before and time.monotonic() < deadline:
+            for victim, done in before.items():
+                # Not long: after ten seconds of silence timer ticks would decide, which the backtest does not have.
+                deadline = time.monotonic() + 5
+                while committed(settings, victim) == done and time.monotonic() < deadline:
                     time.sleep(0.05)
                 workers[victim].kill()
                 workers[victim].start()
