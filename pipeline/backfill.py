@@ -19,7 +19,10 @@ from pipeline.stages import feature_stage, signal_stage, universe_stage
 from pipeline.tables import Table, tables_of
 from pipeline.user_features import catalogue_of
 
-COMMIT_ROWS: Final = 100_000
+COMMIT_ROWS: Final = 50_000
+
+LOOSE_PARTS: Final = 256
+"""Batches that wait before they are copied into one: a batch of one row of a hundred columns takes 75 kB."""
 
 
 @dataclass(slots=True)
@@ -80,18 +83,32 @@ class _Writer:
         self._lake = lake
         self._tables = tables
         self._result = result
+        self._loose: dict[str, list[pa.RecordBatch]] = {}
         self._waiting: dict[str, list[pa.RecordBatch]] = {}
         self._rows = 0
 
     def add(self, name: str, rows: pa.RecordBatch) -> None:
         """Take rows of a stage."""
-        self._waiting.setdefault(name, []).append(rows)
+        loose = self._loose.setdefault(name, [])
+        loose.append(rows)
+        if len(loose) == LOOSE_PARTS:
+            self._join(name)
         self._rows += rows.num_rows
         if self._rows >= COMMIT_ROWS:
             self.flush()
 
+    def _join(self, name: str) -> None:
+        """Copy the small batches into one."""
+        loose = self._loose[name]
+        if loose:
+            joined = pa.Table.from_batches(loose).combine_chunks()
+            self._waiting.setdefault(name, []).extend(joined.to_batches())
+            loose.clear()
+
     def flush(self) -> None:
         """Append what waits."""
+        for name in self._loose:
+            self._join(name)
         for name, batches in self._waiting.items():
             table = self._tables[name]
             data = pa.Table.from_batches(batches).combine_chunks()
