@@ -40,7 +40,7 @@ def windowed(name: str, window_ns: int) -> Feature:
 
     Args:
         name: of the function, the feature's name without its window.
-        window_ns: a whole number of bars; its memory is 176 bytes a bar and instrument.
+        window_ns: a whole number of bars; its memory is 208 bytes a bar and instrument.
 
     Raises:
         ConfigError: there is no such feature, or the window is not positive.

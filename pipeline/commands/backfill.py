@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline.commands.counting import counting
 from pipeline.commands.increments import IncrementsOption, increments_of
 from pipeline.commands.options import Config, Models, settings_of
 from pipeline.commands.rejected import told
@@ -49,9 +50,6 @@ def backfill(
     """
     from collections import Counter
 
-    from rich.console import Console
-    from rich.progress import Progress, TextColumn, TimeElapsedColumn
-
     from pipeline.backfill import backfill as run
     from pipeline.compare import compare as compare_tables
     from pipeline.lake import Lake
@@ -59,22 +57,8 @@ def backfill(
     settings = settings_of(config, models=models, portfolio=portfolio)
     refused: Counter[str] = Counter()
     origin, events = _opened(source, increments_of(increment), refused, compare)
-    console = Console(stderr=True)
-    with Progress(
-        TextColumn("backfill {task.completed:,.0f} events"),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as bar:
-        task = bar.add_task("backfill", total=None)
-        result = run(
-            events,
-            Lake(target),
-            settings,
-            with_signals=models is not None,
-            progress=lambda events: bar.update(task, completed=events),
-        )
+    with counting("backfill", "events") as show:
+        result = run(events, Lake(target), settings, with_signals=models is not None, progress=show)
     if origin is not None and portfolio is not None:
         from pipeline.backfill_own_activity import backfill_own_activity
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline.commands.counting import counting
 from pipeline.commands.increments import IncrementsOption, increments_of
 from pipeline.commands.options import Bootstrap, Config, Partitions, settings_of
 from pipeline.commands.rejected import told
@@ -80,9 +81,6 @@ def _verify(files: list[Path]) -> None:
 
 
 def _publish(files: list[Path], increments: dict[str, tuple[str, str]], settings: Any) -> None:
-    from rich.console import Console
-    from rich.progress import Progress, TextColumn, TimeElapsedColumn
-
     from pipeline.edge import Edge, live_session
     from pipeline.kafka import create_topics
     from pipeline.log import KafkaLog
@@ -93,19 +91,11 @@ def _publish(files: list[Path], increments: dict[str, tuple[str, str]], settings
     create_topics(settings)
     log = KafkaLog(settings)
     edge = Edge(log, "replay", live_session())
-    console = Console(stderr=True)
-    with Progress(
-        TextColumn("replay {task.completed:,.0f} rows"),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as bar:
-        task = bar.add_task("replay", total=None)
+    with counting("replay", "rows") as show:
         for batch in source.batches():
             edge.send(batch)
             _send_dead_letters(refused, log)
-            bar.update(task, completed=edge.rows)
+            show(edge.rows)
     _send_dead_letters(refused, log)
     log.flush()
     typer.echo(f"{edge.rows:,} rows to md.events at {settings.bootstrap}; rejected {told(log.rejected)}")

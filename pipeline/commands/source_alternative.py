@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +9,7 @@ import typer
 
 from pipeline.commands.options import Bootstrap, Config, Partitions, settings_of
 from pipeline.commands.rejected import told
+from pipeline.commands.until_signal import run_until_signal
 
 
 def register(app: typer.Typer) -> None:
@@ -95,15 +95,6 @@ def _follow(topic: str, mapping: Any, settings: Any) -> None:
     log = KafkaLog(settings)
     edge = resumed_edge(log, f"alternative.{mapping.source}", settings)
     source = AlternativeTopic(settings, topic, mapping, edge, log)
-    interrupted = False
-
-    def leave(number: int, _frame: Any) -> None:
-        nonlocal interrupted
-        interrupted = interrupted or number == signal.SIGINT
-        source.stop()
-
-    signal.signal(signal.SIGTERM, leave)
-    signal.signal(signal.SIGINT, leave)
-    source.run()
+    interrupted = run_until_signal(source)
     if interrupted:
         raise typer.Exit(130)

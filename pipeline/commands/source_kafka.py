@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -11,6 +10,7 @@ import typer
 from pipeline.commands.increments import IncrementsOption, increments_of
 from pipeline.commands.options import Bootstrap, Config, Partitions, settings_of
 from pipeline.commands.rejected import told
+from pipeline.commands.until_signal import run_until_signal
 
 
 class Format(StrEnum):
@@ -56,16 +56,7 @@ def kafka(
     log = PositionedLog(settings)
     edge = resumed_edge(log, "source.kafka", settings)
     source = JsonTopics(settings, [each for each in topics.split(",") if each], decoder, edge, log)
-    interrupted = False
-
-    def leave(number: int, _frame: Any) -> None:
-        nonlocal interrupted
-        interrupted = interrupted or number == signal.SIGINT
-        source.stop()
-
-    signal.signal(signal.SIGTERM, leave)
-    signal.signal(signal.SIGINT, leave)
-    source.run()
+    interrupted = run_until_signal(source)
     typer.echo(
         f"{source.messages:,} messages, {edge.rows:,} rows to md.events at {settings.bootstrap}; "
         f"{source.repeated:,} were there already; rejected {told(log.rejected)}"

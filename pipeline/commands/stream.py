@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from pipeline.commands.options import Bootstrap, Config, LakePath, Models, Partitions, settings_of
+from pipeline.commands.until_signal import run_until_signal
 
 app = typer.Typer(help="Run the streaming workers.", no_args_is_help=True)
 
@@ -45,16 +45,7 @@ def run(
     )
     configure_logging()
     worker = _worker(stage, settings)
-    interrupted = False
-
-    def leave(number: int, _frame: Any) -> None:
-        nonlocal interrupted
-        interrupted = interrupted or number == signal.SIGINT
-        worker.stop()
-
-    signal.signal(signal.SIGTERM, leave)
-    signal.signal(signal.SIGINT, leave)
-    worker.run()
+    interrupted = run_until_signal(worker)
     if interrupted:
         raise typer.Exit(130)
 

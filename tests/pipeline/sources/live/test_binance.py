@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from logged_rows import best, rows
 from small_deribit import START_MS
 from venue_server import QUICK, Abort, BinanceServer, Close, Lose, Plan, Say, Send, Settle, Sink, Stall, until
 
 from features.book import replay_l2
 from features.errors import BadInputError, ConfigError
-from features.events import EventBatch, Kind
+from features.events import Kind
 from pipeline.sources.binance import BinanceRecording
 from pipeline.sources.live.binance import BinanceConfig, BinanceLive
 from pipeline.sources.live.session import follow
@@ -50,22 +51,6 @@ async def play(server: BinanceServer, config: BinanceConfig = CONFIG) -> tuple[S
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
         return sink, live
-
-
-def rows(batches: list[EventBatch], kind: Kind) -> list[dict[str, Any]]:
-    """Without the columns that the edge fills."""
-    edge = {"seq", "late_ns", "ref_version"}
-    return [
-        {name: value for name, value in row.items() if name not in edge}
-        for batch in batches
-        if batch.kind is kind
-        for row in batch.data.to_pylist()
-    ]
-
-
-def best(batches: list[EventBatch]) -> tuple[bool, int, int, int, int]:
-    last = replay_l2(batches).tail(1)
-    return last.select("valid", "bid_price_0", "bid_size_0", "ask_price_0", "ask_size_0").row(0)
 
 
 def test_rows_of_every_stream() -> None:

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from logged_rows import best, rows
 from small_deribit import CALL, START_MS, notification, text, ticker, trade
 from venue_server import QUICK, Abort, Close, DeribitServer, Do, Lose, Plan, Say, Send, Settle, Sink, Stall, until
 
 from features.book import replay_l2
 from features.errors import ConfigError
-from features.events import EventBatch, Kind
+from features.events import Kind
 from pipeline.sources.deribit_recording import DeribitRecording
 from pipeline.sources.live.connection import VenueError
 from pipeline.sources.live.deribit import DeribitConfig, DeribitLive
@@ -46,22 +47,6 @@ async def play(
         if isinstance(ended, Exception):
             raise ended
         return sink, live
-
-
-def rows(batches: list[EventBatch], kind: Kind) -> list[dict[str, Any]]:
-    """Without the columns that the edge fills."""
-    edge = {"seq", "late_ns", "ref_version"}
-    return [
-        {name: value for name, value in row.items() if name not in edge}
-        for batch in batches
-        if batch.kind is kind
-        for row in batch.data.to_pylist()
-    ]
-
-
-def best(batches: list[EventBatch]) -> tuple[bool, int, int, int, int]:
-    last = replay_l2(batches).tail(1)
-    return last.select("valid", "bid_price_0", "bid_size_0", "ask_price_0", "ask_size_0").row(0)
 
 
 def asked(server: DeribitServer) -> list[tuple[str, Any]]:
