@@ -9,20 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from binance_session import CONFIG, play
 from logged_rows import best, rows
 from small_deribit import START_MS
-from venue_server import QUICK, Abort, BinanceServer, Close, Lose, Plan, Say, Send, Settle, Sink, Stall, until
+from venue_server import QUICK, Abort, BinanceServer, Close, Lose, Plan, Say, Send, Settle, Sink, Stall
 
 from features.book import replay_l2
 from features.errors import BadInputError, ConfigError
 from features.events import Kind
 from pipeline.sources.binance import BinanceRecording
-from pipeline.sources.live.binance import BinanceConfig, BinanceLive
-from pipeline.sources.live.session import follow
+from pipeline.sources.live.binance import BinanceLive
 
-CONFIG = BinanceConfig(
-    ["BTCUSDT"], connection=QUICK, check_interval_s=0.005, snapshots_per_s=100.0, snapshot_burst=2, rest_timeout_s=2.0
-)
 STALLING = replace(CONFIG, connection=replace(QUICK, stall_timeout_s=0.3))
 GARBAGE = '{"stream": nonsense'
 
@@ -36,21 +33,6 @@ MARK = stream(
     "markPrice@1s", e="markPriceUpdate", E=START_MS, p="100.15000000", i="100.20000000", P="100.1", r="-0.00012500",
     T=START_MS + 8 * 3_600_000,
 )  # fmt: skip
-
-
-async def play(server: BinanceServer, config: BinanceConfig = CONFIG) -> tuple[Sink, BinanceLive]:
-    """Follow the venue until it has played its plans and we are where it is."""
-    async with server:
-        sink = Sink()
-        here = replace(config, ws_url=f"ws://{server.address}", rest_url=f"http://{server.address}/depth")
-        live = BinanceLive(here, sink.outlet)
-        server.settled = lambda: sink.last_update() == server.book.last
-        following = asyncio.ensure_future(follow(live, signals=False))
-        await server.played.wait()
-        await until(lambda: following.done() or server.settled())
-        following.cancel()
-        await asyncio.gather(following, return_exceptions=True)
-        return sink, live
 
 
 def test_rows_of_every_stream() -> None:
