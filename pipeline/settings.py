@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Mapping
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
@@ -37,12 +37,20 @@ class Settings(BaseSettings):
     drop_crossing_levels: bool = Field(False, description="let a newer book level remove stale ones that it crosses")
     interval_ns: int = Field(1_000_000_000, description="length of a bar")
     active_from_bar_ts: int = Field(0, description="first bar (ns) at which decisions are made")
+    processing_guarantee: Literal["at_least_once", "exactly_once"] = Field(
+        "at_least_once", description="exactly_once: outputs, checkpoint and offsets in one Kafka transaction"
+    )
     checkpoint_interval_ms: int = Field(5_000, ge=10, description="time between checkpoints of a worker's state")
+    checkpoint_bytes: int = Field(256 << 20, ge=1, description="bytes of input after which a checkpoint does not wait")
     lake_commit_interval_ms: int = Field(2_000, ge=10, description="time between commits of the lake writer")
     lake_commit_rows: int = Field(200_000, ge=1, description="rows after which the lake writer commits at once")
     fetch_wait_max_ms: int = Field(5, ge=0, description="librdkafka fetch.wait.max.ms; its default costs 250-500 ms")
     session_timeout_ms: int = Field(10_000, ge=1_000, description="after this silence a worker counts as dead")
     batch_messages: int = Field(500, ge=1, description="messages taken at once from a backlog")
+    queue_messages: int = Field(50_000, ge=1, description="unacknowledged outputs at which a worker takes no more")
+    broker_patience_ms: int = Field(120_000, ge=1_000, description="how long a worker waits for a broker that hangs")
+    monitor_host: str = Field("127.0.0.1", description="address of /healthz, /readyz and /metrics")
+    monitor_port: int = Field(0, ge=-1, le=65_535, description="its port; 0 takes a free one and logs it, -1 is off")
     kafka: dict[str, str] = Field({}, description="further librdkafka settings, e.g. SASL and SSL")
 
     @classmethod
