@@ -1,6 +1,6 @@
-"""Counts, levels and distributions that cost a worker next to nothing, and become Prometheus metrics when they are read.
+"""Counts, levels and distributions that cost a worker next to nothing, and become Prometheus metrics at the scrape.
 
-The client library's own metrics take several times as long to add to; its registry and its text are used as they are.
+The client library's own metrics take twice as long to add to; its registry and its text are used as they are.
 """
 
 from __future__ import annotations

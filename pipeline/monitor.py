@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import socketserver
+import sys
 import threading
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -106,6 +107,11 @@ class _Server(ThreadingHTTPServer):
         """Bind without asking the name service who we are: that can take seconds."""
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = "monitor", int(self.server_address[1])
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hangs up is no news; anything else is a fault of ours."""
+        if not isinstance(sys.exception(), OSError):
+            structlog.get_logger().exception("monitor failed")
 
 
 class _ServerV6(_Server):
