@@ -1,33 +1,32 @@
-"""Is a stage's consumer group alive? The broker knows: a worker that hangs or has died is no member any more.
+"""Does this worker's loop turn? Asks the worker itself, at the ``/healthz`` of its own container.
 
-Usage: ``python healthcheck.py STAGE``; exits with 0 if the group has members, else with 1. It speaks of the group, so
-with several workers of one stage it fails when the last one is gone.
+Usage: ``python healthcheck.py``; exits with 0 if it does, else prints why not and exits with 1. Nothing but the standard
+library is imported: it runs every few seconds.
 """
 
 from __future__ import annotations
 
+import http.client
+import os
 import sys
-
-from confluent_kafka import ConsumerGroupState, KafkaException
-
-from pipeline.kafka import make_admin
-from pipeline.settings import load_settings
 
 TIMEOUT_S = 5.0
 
 
-def is_alive(stage: str) -> bool:
-    """Whether the consumer group of ``stage`` has members."""
-    settings = load_settings()
-    group = f"{settings.application}.{stage}"
-    admin = make_admin(settings)  # the future dies with it
+def verdict(port: int) -> tuple[bool, str]:
+    """Whether the worker at ``port`` of this machine is alive, and its reason."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
     try:
-        found = admin.describe_consumer_groups([group], request_timeout=TIMEOUT_S)[group]
-        state = found.result(timeout=TIMEOUT_S).state
-    except (KafkaException, TimeoutError):
-        return False
-    return state not in (ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD)
+        connection.request("GET", "/healthz")
+        response = connection.getresponse()
+        return response.status == http.client.OK, response.read().decode(errors="replace").strip()
+    except (OSError, http.client.HTTPException) as error:
+        return False, f"no answer at port {port}: {error!r}"
+    finally:
+        connection.close()
 
 
 if __name__ == "__main__":
-    sys.exit(0 if is_alive(sys.argv[1]) else 1)
+    alive, why = verdict(int(os.environ.get("HEDGEFLOW_MONITOR_PORT", "9464")))
+    sys.stdout.write(why + "\n")
+    sys.exit(0 if alive else 1)

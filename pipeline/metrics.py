@@ -103,6 +103,10 @@ class WorkerMetrics:
         """
         self._scraped.catalogue = catalogue
 
+    def answers(self, alive: Callable[[], bool], ready: Callable[[], bool]) -> None:
+        """Ask at every scrape what the monitor answers at ``/healthz`` and ``/readyz``."""
+        self._scraped.alive, self._scraped.ready = alive, ready
+
     # -- the flow ------------------------------------------------------------------------------------------------------
 
     def took(self, topic: str, messages: int, size: int) -> None:
@@ -213,6 +217,8 @@ class _AtScrape(Collector):
         self.catalogue = ""
         self.watermark_ns: int | None = None
         self.covered_at = time.monotonic()
+        self.alive: Callable[[], bool] | None = None
+        self.ready: Callable[[], bool] | None = None
         registry.register(self)
 
     def collect(self) -> Iterable[Metric]:
@@ -225,6 +231,9 @@ class _AtScrape(Collector):
         if self.watermark_ns is not None:
             behind = time.time() - self.watermark_ns / NANO
             yield self._gauge("hedgeflow_watermark_delay_seconds", "Wall clock minus newest stream time.", behind)
+        if self.alive is not None and self.ready is not None:
+            yield self._gauge("hedgeflow_alive", "1 while /healthz is good.", self.alive())
+            yield self._gauge("hedgeflow_ready", "1 while /readyz is good.", self.ready())
 
     def _gauge(self, name: str, text: str, value: float) -> Metric:
         family = GaugeMetricFamily(name, text, labels=[STAGE])

@@ -53,13 +53,13 @@ class Monitor:
         if self._settings.monitor_port < 0:
             return self
         self._metrics.describe(catalogue_of(self._settings).hash)
+        self._metrics.answers(lambda: self._health.alive().good, lambda: self._takes_work().good)
         self._server = _listening(self._settings, self)
         self.address = _shown(self._server)
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, name="monitor", daemon=True
         )
         self._thread.start()
-        structlog.get_logger().info("monitor", stage=self._metrics.stage, address=f"http://{self.address}")
         return self
 
     def __exit__(

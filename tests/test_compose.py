@@ -6,7 +6,6 @@ import copy
 import os
 import re
 import subprocess
-import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatch
@@ -18,17 +17,14 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from pipeline.broker import EmbeddedBroker, free_port
 from pipeline.cli import app
-from pipeline.kafka import create_topics, make_consumer
 from pipeline.settings import Settings
-from pipeline.stages import STAGE_NAMES
-from pipeline.topics import EVENTS, TOPICS
+from pipeline.topics import TOPICS
+from pipeline.worker_specs import STAGE_NAMES
 
 ROOT = Path(__file__).resolve().parents[1]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
-HEALTHCHECK = ROOT / "deploy" / "healthcheck.py"
 
 Services = dict[str, dict[str, Any]]
 
@@ -56,8 +52,7 @@ def unknown_names(services: Services) -> list[str]:
         for words in _commands(service):
             if words[0] == "hedgeflow" and CliRunner().invoke(app, [*words[1:], "--help"]).exit_code:
                 found.append(f"{name}: command {' '.join(words)}")
-            stages = words[3:4] if words[:3] == ["hedgeflow", "stream", "run"] else []
-            stages += words[3:4] if words[2:3] == ["/opt/hedgeflow/healthcheck.py"] else []
+            stages = words[3:] if words[:3] == ["hedgeflow", "stream", "run"] else []
             found += [f"{name}: stage {stage}" for stage in stages if stage not in STAGE_NAMES]
             topics = [after for before, after in pairwise(words) if before in ("--topic", "--topics")]
             found += [f"{name}: topic {topic}" for topic in topics if topic not in TOPICS]
@@ -66,6 +61,8 @@ def unknown_names(services: Services) -> list[str]:
                 found.append(f"{name}: setting {variable}")
         for volume in service.get("volumes", []):
             source = volume.split(":")[0]
+            if source.startswith("./") and not (ROOT / source).is_dir():
+                found.append(f"{name}: folder {source}")
             if re.fullmatch(r"\w+", source) and source not in COMPOSE["volumes"]:
                 found.append(f"{name}: volume {source}")
     return found
@@ -81,10 +78,10 @@ def test_every_name_exists() -> None:
         (lambda s: s["topics"].update(command="hedgeflow topics crate"), "topics: command hedgeflow topics crate"),
         (lambda s: s["topics"]["command"].append("--partition"), "topics: command hedgeflow topics create --partition"),
         (lambda s: s["lake"].update(command=["hedgeflow", "stream", "run", "lakes"]), "lake: stage lakes"),
-        (lambda s: s["lake"]["healthcheck"]["test"].__setitem__(3, "lakes"), "lake: stage lakes"),
         (lambda s: s["kafka"].update(command="kafka-topics.sh --topic md.event"), "kafka: topic md.event"),
         (lambda s: s["lake"]["environment"].update(HEDGEFLOW_LAKES="/lake"), "lake: setting HEDGEFLOW_LAKES"),
         (lambda s: s["lake"].update(volumes=["lakes:/lake"]), "lake: volume lakes"),
+        (lambda s: s["lake"].update(volumes=["./deploy/lakes:/lake"]), "lake: folder ./deploy/lakes"),
     ],
 )
 def test_a_name_that_does_not_exist_is_found(spoil: Callable[[Services], None], problem: str) -> None:
@@ -100,7 +97,7 @@ def test_the_settings_are_accepted_as_they_stand(monkeypatch: pytest.MonkeyPatch
         if value is not None:
             monkeypatch.setenv(name, re.sub(r"\$\{\w+:-(.*)\}", r"\1", str(value)))
     settings = Settings()
-    assert (settings.bootstrap, settings.lake, settings.models) == ("kafka:9092", Path("/lake"), Path("/models"))
+    assert (settings.bootstrap, str(settings.lake), settings.models) == ("kafka:9092", "/lake", Path("/models"))
     assert settings.partitions == Settings.model_fields["partitions"].default
 
 
@@ -109,7 +106,7 @@ def test_every_stage_has_its_worker_and_the_topics_come_first() -> None:
     for stage in STAGE_NAMES:
         assert services[stage]["command"] == ["hedgeflow", "stream", "run", stage]
         assert services[stage]["depends_on"]["topics"]["condition"] == "service_completed_successfully"
-        assert services[stage]["healthcheck"]["test"][-1] == stage
+        assert services[stage]["healthcheck"]["test"] == ["CMD", "python", "/opt/hedgeflow/healthcheck.py"]
         assert services[stage]["build"]["dockerfile"] == "deploy/Dockerfile"
     assert services["topics"]["command"] == ["hedgeflow", "topics", "create"]
     assert services["topics"]["depends_on"]["kafka"]["condition"] == "service_healthy"
@@ -120,7 +117,7 @@ def test_every_stage_has_its_worker_and_the_topics_come_first() -> None:
 
 def pinned(image: str) -> bool:
     """A tag that names a whole version."""
-    return re.fullmatch(r"[\w./-]+:\d+\.\d+\.\d+[\w.-]*(@sha256:[0-9a-f]{64})?", image) is not None
+    return re.fullmatch(r"[\w./-]+:v?\d+\.\d+\.\d+[\w.-]*(@sha256:[0-9a-f]{64})?", image) is not None
 
 
 @pytest.mark.parametrize("name", COMPOSE["services"])
@@ -136,9 +133,10 @@ def test_a_service_is_pinned_limited_and_watched(name: str) -> None:
         assert service["restart"] == "no"
     for port in service.get("ports", []):
         assert port.startswith("127.0.0.1:")
-    if "build" in service:
+    if name != "kafka":
         assert service["read_only"]
         assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
         assert "user" not in service  # the image's own
 
 
@@ -213,38 +211,41 @@ def test_the_health_check_of_the_image_is_the_one_that_compose_calls() -> None:
     assert ("COPY", f"deploy/healthcheck.py {target}") in instructions()
 
 
-# -- the health check --------------------------------------------------------------------------------------------------
+# -- monitoring --------------------------------------------------------------------------------------------------------
 
 
-def healthcheck(stage: str, bootstrap: str) -> int:
-    environment = {**os.environ, "HEDGEFLOW_BOOTSTRAP": bootstrap}
-    return subprocess.run(
-        [sys.executable, str(HEALTHCHECK), stage], env=environment, check=False, timeout=60
-    ).returncode
+def test_every_worker_answers_inside_the_network_only() -> None:
+    for stage in STAGE_NAMES:
+        service = COMPOSE["services"][stage]
+        assert service["environment"]["HEDGEFLOW_MONITOR_HOST"] == "0.0.0.0"
+        assert service["environment"]["HEDGEFLOW_MONITOR_PORT"] == 9464
+        assert "ports" not in service
 
 
-@pytest.mark.broker
-def test_a_stage_is_healthy_while_its_group_has_a_member() -> None:
-    with EmbeddedBroker() as broker:
-        settings = Settings(bootstrap=broker.bootstrap)
-        create_topics(settings)
-        assert healthcheck("features", broker.bootstrap) == 1
-        consumer = make_consumer(settings, "features")
-        try:
-            consumer.subscribe([EVENTS])
-            for _ in range(100):
-                consumer.poll(0.1)
-                if consumer.assignment():
-                    break
-            assert healthcheck("features", broker.bootstrap) == 0
-            assert healthcheck("lake", broker.bootstrap) == 1
-        finally:
-            consumer.close()
-        assert healthcheck("features", broker.bootstrap) == 1
+def test_monitoring_is_asked_for_and_changes_nothing_that_it_reads() -> None:
+    for name in ("prometheus", "grafana"):
+        service = COMPOSE["services"][name]
+        assert service["profiles"] == ["monitoring"]
+        assert service["ports"]
+        for volume in service["volumes"]:
+            assert volume.endswith(":ro") or volume.split(":")[0] in COMPOSE["volumes"]
 
 
-def test_a_stage_is_not_healthy_without_a_broker() -> None:
-    assert healthcheck("features", f"127.0.0.1:{free_port()}") == 1
+def test_the_password_of_grafana_comes_from_the_environment_and_has_no_default() -> None:
+    grafana = COMPOSE["services"]["grafana"]
+    assert grafana["environment"]["GF_SECURITY_ADMIN_PASSWORD"] == "${GRAFANA_PASSWORD:-}"
+    (script,) = grafana["command"]
+    script = script.replace("$$", "$").replace("exec /run.sh", "echo started")
+    for password, started in (("", False), ("a secret", True)):
+        result = subprocess.run(
+            [*grafana["entrypoint"], script],
+            env={"PATH": os.environ["PATH"], "GF_SECURITY_ADMIN_PASSWORD": password},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (result.returncode == 0, "started" in result.stdout) == (started, started)
+        assert ("GRAFANA_PASSWORD" in result.stderr) is not started
 
 
 def test_the_licence_is_apache_2() -> None:

@@ -84,6 +84,14 @@ def test_readyz_follows_the_worker_and_a_sink_that_is_behind_for_long(
     assert why(running, "/readyz") == (503, "a sink has kept the worker waiting for 0 s")
 
 
+def test_alerts_see_what_the_checks_answer(running: Monitor, parts: tuple[WorkerMetrics, Health]) -> None:
+    assert b'hedgeflow_ready{stage="features"} 0.0' in ask(running, "/metrics")[2]
+    parts[1].ready(True, "2 partitions")
+    text = ask(running, "/metrics")[2]
+    assert b'hedgeflow_ready{stage="features"} 1.0' in text
+    assert b'hedgeflow_alive{stage="features"} 1.0' in text
+
+
 def test_metrics_are_the_text_that_prometheus_reads(running: Monitor, parts: tuple[WorkerMetrics, Health]) -> None:
     parts[0].took("md.events", 3, 100)
     status, content_type, body = ask(running, "/metrics?name=x")
