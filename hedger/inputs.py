@@ -168,7 +168,7 @@ def decode_input(document: bytes | str) -> Input:
     """
     try:
         return _decoder.decode(document)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadInputError(f"A decision input cannot be read: {error}.", "It goes to the dead letters.") from error
 
 

@@ -12,6 +12,7 @@ from features.catalog import STANDARD, Catalogue
 from features.declared import own_activity
 from features.errors import BadInputError
 from features.events import SCHEMAS, EventBatch, Kind
+from pipeline.ipc_messages import HostileMessageError, require_plain
 
 KIND_HEADER: Final = "kind"
 MAX_ROWS: Final = 1_600
@@ -76,6 +77,8 @@ def decode_event(kind: str, underlying: str, payload: bytes) -> EventBatch:
     except ValueError:
         raise UndecodableError("unknown_kind", f"kind {kind!r}") from None
     data = _decode(SCHEMAS[known], payload)
+    if data.column(0).dictionary.null_count:
+        raise UndecodableError("null_in_required", "an instrument has no name")
     if (data.column(3).to_numpy() | data.column(4).to_numpy()).min() < 0:  # the sign bit of either
         raise UndecodableError("bad_edge_column", "seq or late_ns is negative")
     return EventBatch(known, underlying, data)
@@ -89,7 +92,8 @@ class _Wire(NamedTuple):
     """The schema as a message: every stream that :func:`encode` writes begins with it."""
     required: list[int] | None
     """Positions of the columns that have no nulls; None: it is all of them."""
-    has_dictionaries: bool
+    dictionaries: int
+    """How many columns have one."""
 
 
 _WIRES: Final[dict[int, _Wire]] = {}
@@ -100,7 +104,7 @@ def _wire(schema: pa.Schema) -> _Wire:
     wire = _WIRES.get(id(schema))
     if wire is None:
         required = [position for position, field in enumerate(schema) if not field.nullable]
-        dictionaries = any(pa.types.is_dictionary(field.type) for field in schema)
+        dictionaries = sum(pa.types.is_dictionary(field.type) for field in schema)
         head = bytes(schema.serialize().to_pybytes())
         wire = _WIRES[id(schema)] = _Wire(
             schema, head, None if len(required) == len(schema) else required, dictionaries
@@ -122,7 +126,7 @@ def _decode(schema: pa.Schema, payload: bytes) -> pa.RecordBatch:
     try:
         data = _read(wire, payload)
         data.validate(full=True)
-    except (pa.ArrowException, OSError, StopIteration) as error:
+    except (pa.ArrowException, OSError, StopIteration, HostileMessageError) as error:
         raise UndecodableError("undecodable", f"{type(error).__name__}: {error}".splitlines()[0][:200]) from error
     if data.num_rows == 0:
         raise UndecodableError("empty", "a message has at least one row")
@@ -140,12 +144,16 @@ def _read(wire: _Wire, payload: bytes) -> pa.RecordBatch:
     no dictionary comes between the schema and the batch, the batch is read without parsing the schema again.
     """
     ours = payload.startswith(wire.head)
-    if ours and not wire.has_dictionaries:
+    if ours:
+        require_plain(payload, len(wire.head), wire.dictionaries)
+    if ours and not wire.dictionaries:
         try:
             return pa.ipc.read_record_batch(pa.py_buffer(payload).slice(len(wire.head)), wire.schema)
         except (pa.ArrowException, OSError, EOFError):
             pass  # the stream's reader says what is wrong
     reader = pa.ipc.open_stream(payload)
-    if not ours and not reader.schema.equals(wire.schema):
-        raise UndecodableError("schema_mismatch", "the columns are not those of the kind")
+    if not ours:
+        if not reader.schema.equals(wire.schema):
+            raise UndecodableError("schema_mismatch", "the columns are not those of the kind")
+        require_plain(payload, 0, wire.dictionaries)
     return reader.read_next_batch()

@@ -79,7 +79,7 @@ class AlternativeFile:
         for number, line in lines:
             try:
                 yield number, line, decoder.decode(line)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 self._refuse("bad_record", f"no JSON object: {error}", number, line)
 
     def _csv(self, lines: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes, Mapping[str, Any]]]:

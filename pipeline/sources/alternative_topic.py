@@ -112,7 +112,7 @@ def records_of(payload: bytes) -> Iterator[Mapping[str, Any]]:
     """
     try:
         decoded = msgspec.json.decode(payload, type=dict[str, Any] | list[dict[str, Any]])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UnusableError("bad_record", f"no JSON object: {error}") from error
     yield from [decoded] if isinstance(decoded, dict) else decoded
 

@@ -232,7 +232,7 @@ class BinanceDecoder:
         if self._increments is None:
             try:
                 levels = printed_levels(prices, sizes)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise UnusableError("unexpected_form", str(error)) from error
             if levels:
                 price_texts, size_texts = zip(*levels, strict=True)
@@ -254,7 +254,7 @@ def _decode(line: bytes) -> tuple[int, Message]:
         return int(received), DECODER.decode(text)
     except msgspec.ValidationError as error:
         raise UnusableError("unexpected_form", str(error)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UnusableError("broken_json", str(error)) from error
 
 

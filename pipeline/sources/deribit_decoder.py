@@ -223,7 +223,7 @@ def _typed(decoder: msgspec.json.Decoder[Decoded], text: bytes | msgspec.Raw) ->
         return decoder.decode(text)
     except msgspec.ValidationError as error:
         raise UnusableError("unexpected_form", str(error)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UnusableError("broken_json", str(error)) from error
 
 

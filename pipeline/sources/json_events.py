@@ -86,7 +86,7 @@ class HedgeflowMessages:
             message = _DECODER.decode(payload)
         except msgspec.ValidationError as error:
             raise UnusableError("unexpected_form", str(error)) from error
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise UnusableError("broken_json", str(error)) from error
         kind = message.get("kind")
         if kind not in set(SCHEMAS):

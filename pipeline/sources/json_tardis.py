@@ -105,7 +105,7 @@ class TardisMessages:
             message = _DECODER.decode(payload)
         except msgspec.ValidationError as error:
             raise UnusableError("unexpected_form", str(error)) from error
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise UnusableError("broken_json", str(error)) from error
         if message.type == "disconnect":
             self._disconnect(message.exchange)

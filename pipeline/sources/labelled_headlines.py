@@ -79,7 +79,7 @@ class LabelledHeadlines:
 def _from_json(line: bytes) -> LabelledText:
     try:
         record = msgspec.json.decode(line, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UnusableError("bad_record", f"no JSON object: {error}") from error
     return _labelled(record.get("time"), ISO, record.get("text"), record.get("label"), record.get("polarity"))
 

@@ -186,7 +186,7 @@ class DeribitLive:
         self._counts["instrument_state"] += 1
         try:
             change = _STATE.decode(message.result)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return
         followed = change.instrument_name in self.selection and change.instrument_name not in self._subscribed
         asked = any(method == "public/get_instruments" for method, _params in self._requests.values())
