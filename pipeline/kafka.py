@@ -42,17 +42,20 @@ def _common(settings: Settings) -> dict[str, Any]:
     }
 
 
-def make_producer(settings: Settings, linger_ms: float = 5) -> Producer:
-    """A producer that neither duplicates nor reorders what it retries."""
+def make_producer(settings: Settings, linger_ms: float = 5, transactional_id: str = "") -> Producer:
+    """A producer that neither duplicates nor reorders what it retries; with an id, one of transactions."""
+    patience_ms = settings.broker_patience_ms
+    transactions = {"transactional.id": transactional_id, "transaction.timeout.ms": patience_ms}
     return Producer(
         {
             **_common(settings),
+            **(transactions if transactional_id else {}),
             "enable.idempotence": True,
             "acks": "all",
             "linger.ms": linger_ms,
             "queue.buffering.max.messages": 200_000,
             "queue.buffering.max.kbytes": 131_072,
-            "delivery.timeout.ms": 120_000,
+            "delivery.timeout.ms": patience_ms,
         }
     )
 
@@ -161,7 +164,8 @@ def take(consumer: Consumer, most: int, timeout_s: float = POLL_S) -> list[Messa
     """What has come: a lone message at once, a backlog in one large batch; empty after ``timeout_s``.
 
     Raises:
-        BrokerError: an error that will not pass by itself, for instance a topic that does not exist.
+        BrokerError: an error that will not pass by itself, for instance a topic that does not exist, or that the broker
+            no longer has what comes next.
     """
     messages = consumer.consume(1, timeout=timeout_s)
     if messages:
@@ -175,6 +179,11 @@ def _passing_error(message: Message) -> bool:
         return False
     passing = (KafkaError._PARTITION_EOF, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT)
     if error.code() not in passing and not error.retriable():
+        if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+            raise BrokerError(
+                f"The log has no offset {message.offset()} of {message.topic()}/{message.partition()} ({error.str()}).",
+                "It was emptied, or retention passed us by: start under another `application`, and backfill the gap.",
+            )
         raise BrokerError(f"The broker answers: {error.str()}.", "`hedgeflow doctor` checks broker and topics.")
     return True
 
@@ -194,22 +203,24 @@ def commit(consumer: Consumer, offsets: Mapping[tuple[str, int], int]) -> str | 
     return None
 
 
-def read_to_end(reader: Consumer, positions: Sequence[TopicPartition]) -> Iterator[Any]:
+def read_to_end(
+    reader: Consumer, positions: Sequence[TopicPartition], patience_s: float = CONNECT_TIMEOUT_S
+) -> Iterator[Any]:
     """All messages from ``positions`` to the end that each partition has when we reach it.
 
     Raises:
-        BrokerError: the broker falls silent.
+        BrokerError: the broker falls silent for ``patience_s``.
     """
     open_partitions = {(each.topic, each.partition) for each in positions}
     reader.assign(list(positions))
-    deadline = time.monotonic() + CONNECT_TIMEOUT_S
+    deadline = time.monotonic() + patience_s
     while open_partitions:
         message = reader.poll(0.5)
         if message is None:
             if time.monotonic() > deadline:
                 raise BrokerError(f"The broker sends nothing of {sorted(open_partitions)}.", "Is it still running?")
             continue
-        deadline = time.monotonic() + CONNECT_TIMEOUT_S
+        deadline = time.monotonic() + patience_s
         if (error := message.error()) is None:
             yield message
         elif error.code() == KafkaError._PARTITION_EOF:

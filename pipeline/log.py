@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from confluent_kafka import KafkaError, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from features.events import EventBatch
 from features.stage import Reject
@@ -17,20 +18,49 @@ from pipeline.settings import Settings
 from pipeline.topics import DEAD_LETTER, EVENTS
 
 
+class AbortedError(BrokerError):
+    """A transaction was aborted: what it held is to be computed again from the last checkpoint."""
+
+
 class Outbox:
-    """A producer whose failures are raised by the next call, so that nothing is lost unseen."""
+    """A producer whose failures are raised by the next call, so that nothing is lost unseen.
 
-    def __init__(self, settings: Settings, linger_ms: float = 5) -> None:
-        self._producer: Producer = make_producer(settings, linger_ms)
+    Args:
+        settings: of the broker.
+        linger_ms: how long a message may wait for company.
+        transactional_id: with it, everything sent waits in a transaction for :meth:`commit`.
+    """
+
+    def __init__(self, settings: Settings, linger_ms: float = 5, transactional_id: str = "") -> None:
+        self._patience_s = settings.broker_patience_ms / 1_000
+        self._producer: Producer = make_producer(settings, linger_ms, transactional_id)
         self._failure: KafkaError | None = None
+        self._transactional = bool(transactional_id)
+        self._open = False
+        self._reached: dict[tuple[str, int], int] = {}
         self.bootstrap = settings.bootstrap
+        if transactional_id:
+            self._call(self._producer.init_transactions, self._patience_s)
 
-    def send(self, topic: str, partition: int, key: str, value: bytes, headers: dict[str, str]) -> None:
+    @property
+    def queued(self) -> int:
+        """Messages that are not acknowledged yet."""
+        return len(self._producer)
+
+    def reached(self, topic: str, partition: int) -> int:
+        """The offset after the last message of ours that was acknowledged there; 0 if none was."""
+        return self._reached.get((topic, partition), 0)
+
+    def send(self, topic: str, partition: int, key: str, value: bytes, headers: Mapping[str, str]) -> None:
         """Queue one message; waits when the queue is full.
 
         Raises:
             BrokerError: an earlier message was not delivered.
         """
+        if self._transactional and not self._open:
+            self._call(self._producer.begin_transaction)
+            self._open = True
+        encoded: dict[str, str | bytes | None] = {name: text.encode() for name, text in headers.items()}
         while True:
             self._raise_failure()
             try:
@@ -39,13 +69,22 @@ class Outbox:
                     key=key.encode(),
                     value=value,
                     partition=partition,
-                    headers={name: text.encode() for name, text in headers.items()},
+                    headers=encoded,
                     on_delivery=self._delivered,
                 )
                 break
             except BufferError:
                 self._producer.poll(0.05)
         self._producer.poll(0)
+
+    def poll(self) -> None:
+        """Hear of what was acknowledged.
+
+        Raises:
+            BrokerError: a message was not delivered.
+        """
+        self._producer.poll(0)
+        self._raise_failure()
 
     def flush(self, timeout_s: float = 120.0) -> None:
         """Wait until every message is acknowledged.
@@ -63,15 +102,60 @@ class Outbox:
                 "Start the worker again when the broker is back: it goes on from its checkpoint.",
             )
 
-    def _delivered(self, error: KafkaError | None, _message: Any) -> None:
-        if error is not None and self._failure is None:
+    def commit(self, offsets: Mapping[tuple[str, int], int], group: Any) -> None:
+        """Commit the transaction: what was sent since the last one, and with it these offsets of our group.
+
+        Raises:
+            AbortedError: the broker refused, and the transaction was aborted.
+            BrokerError: another process has our place.
+        """
+        positions = [TopicPartition(topic, partition, at) for (topic, partition), at in offsets.items()]
+        self._call(self._producer.send_offsets_to_transaction, positions, group, self._patience_s)
+        self._call(self._producer.commit_transaction, self._patience_s)
+        self._open = False
+
+    def abort(self) -> None:
+        """Give up the open transaction, if there is one."""
+        if self._open:
+            self._open = False
+            with contextlib.suppress(KafkaException):
+                # What cannot be aborted now is when its time is up, or when we start again under the same name.
+                self._producer.abort_transaction(self._patience_s)
+        self._failure = None
+
+    def _call(self, step: Callable[..., Any], *arguments: Any) -> None:
+        """One step of a transaction, again while the broker says that it may pass."""
+        deadline = time.monotonic() + self._patience_s
+        while True:
+            try:
+                step(*arguments)
+                return
+            except KafkaException as failure:
+                error = failure.args[0]
+                if error.retriable() and time.monotonic() < deadline:
+                    continue
+                if error.txn_requires_abort():
+                    self.abort()
+                    raise AbortedError(f"A transaction was aborted: {error.str()}.", "It is tried again.") from failure
+                raise BrokerError(
+                    f"A transaction failed: {error.str()}.",
+                    "Start the worker again; two workers must not share one `member` name.",
+                ) from failure
+
+    def _delivered(self, error: KafkaError | None, message: Any) -> None:
+        if error is None:
+            self._reached[message.topic(), message.partition()] = message.offset() + 1
+        elif self._failure is None:
             self._failure = error
 
     def _raise_failure(self) -> None:
-        if self._failure is not None:
-            raise BrokerError(
-                f"A message was not delivered: {self._failure.str()}.", "Check the broker; then start the worker again."
-            )
+        if self._failure is None:
+            return
+        reason = self._failure.str()
+        if self._open:
+            self.abort()
+            raise AbortedError(f"A message was not delivered: {reason}.", "It is tried again.")
+        raise BrokerError(f"A message was not delivered: {reason}.", "Check the broker; then start the worker again.")
 
 
 class KafkaLog:

@@ -7,30 +7,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Final
 
 from features.errors import HedgeflowError
 from pipeline.kafka import committed_offsets, end_offsets
-from pipeline.lake_writer import GROUP as LAKE_GROUP
-from pipeline.lake_writer import SOURCES as LAKE_SOURCES
 from pipeline.settings import Settings
-from pipeline.topics import DECISION_INPUTS, EVENTS, FEATURES, SIGNALS, UNIVERSE
+from pipeline.worker_specs import sources_of
 
 STOP_TIMEOUT_S: Final = 20.0
 MAX_RESTARTS: Final = 20
-
-SOURCES: Final[Mapping[str, Sequence[str]]] = {
-    "features": (EVENTS,),
-    "universe": (FEATURES,),
-    "signals": (UNIVERSE,),
-    "decisions": (SIGNALS,),
-    "own": (DECISION_INPUTS,),
-    LAKE_GROUP: LAKE_SOURCES,
-}
-"""What each worker reads, in the order in which the log runs through them."""
 
 
 class WorkerDiedError(HedgeflowError):
@@ -38,10 +26,10 @@ class WorkerDiedError(HedgeflowError):
 
 
 class WorkerProcess:
-    """``hedgeflow stream run STAGE`` as a child process.
+    """``hedgeflow stream run STAGE...`` as a child process.
 
     Args:
-        stage: the stage to run.
+        stage: the stage to run; of a chain, the names joined with ``-``.
         environment: settings as ``HEDGEFLOW_*`` variables.
         log: file for its log lines.
     """
@@ -57,7 +45,7 @@ class WorkerProcess:
         """Start it, or start it again."""
         with self._log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "pipeline.cli", "stream", "run", self.stage],
+                [sys.executable, "-m", "pipeline.cli", "stream", "run", *self.stage.split("-")],
                 env={**os.environ, **self._environment},
                 stdout=output,
                 stderr=output,
@@ -151,12 +139,12 @@ class Workers:
         return self._lag(self._ends())
 
     def _ends(self) -> Mapping[tuple[str, int], int]:
-        return end_offsets(self._settings, sorted({t for s in self._workers for t in SOURCES[s]}))
+        return end_offsets(self._settings, sorted({t for s in self._workers for t in sources_of(s)}))
 
     def _lag(self, ends: Mapping[tuple[str, int], int]) -> dict[str, int]:
         lag: dict[str, int] = {}
         for stage in self._workers:
-            done = committed_offsets(self._settings, stage, SOURCES[stage])
+            done = committed_offsets(self._settings, stage, sources_of(stage))
             lag[stage] = sum(ends[key] - at for key, at in done.items())
         return lag
 

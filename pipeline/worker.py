@@ -1,80 +1,65 @@
-"""The worker: a stage between a topic and a topic, with checkpoints, so that nothing is lost and nothing counts twice.
-
-Outputs are at least once: after a crash the worker goes on from its last checkpoint and sends again what it had sent
-since. Rows carry (key, bar), and every consumer drops what is not beyond the last bar that it has; so the effect is
-exactly once (DESIGN 4).
-"""
+"""The worker: one loop that consumes for a processor, keeps its place in the group, and commits what became durable."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
-import pyarrow as pa
 import structlog
-from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 
-from features.stage import Reject, Stage
-from pipeline.checkpoint import Checkpoint, CheckpointStore
-from pipeline.codec import KIND_HEADER, MAX_ROWS, UndecodableError, encode
-from pipeline.kafka import commit, header, make_consumer, partition_of, require_broker, static_member, take
-from pipeline.log import Outbox, send_dead_letter
+from pipeline.health import Health
+from pipeline.kafka import (
+    POLL_S,
+    BrokerError,
+    commit,
+    make_consumer,
+    partitions_of,
+    require_broker,
+    static_member,
+    take,
+)
+from pipeline.log import AbortedError
+from pipeline.log_identity import LostLogError, read_log_id, require_same_log
+from pipeline.metrics import WorkerMetrics
+from pipeline.monitor import Monitor
+from pipeline.processor import Offsets, Position, Processor
 from pipeline.settings import Settings
+from pipeline.topics import TOPICS
 
 IDLE_CHECKPOINT_S: Final = 0.3
 """A worker that has caught up checkpoints after this pause, so that its lag reads zero."""
 
-Decode = Callable[[str, str, bytes], Any]
-"""(kind header, key, payload) -> what the stage takes."""
+LAG_S: Final = 1.0
+"""How often lag is measured."""
 
-
-@dataclass(frozen=True, slots=True)
-class StageSpec:
-    """How a stage is run.
-
-    Args:
-        name: also its consumer group and the prefix of its checkpoints.
-        source: the topic that it reads.
-        sink: the topic that its rows go to; also their ``kind`` header.
-        decode: payload to input.
-        make: a fresh stage.
-        whole: one state over all partitions (``universe``) instead of one a partition.
-    """
-
-    name: str
-    source: str
-    sink: str
-    decode: Decode
-    make: Callable[[], Stage[Any]]
-    whole: bool = False
-
-
-@dataclass(slots=True)
-class _Task:
-    """A stage's state over the partitions that it covers."""
-
-    name: str
-    stage: Stage[Any]
-    offsets: dict[tuple[str, int], int]
-    generation: int
-    dirty: bool = False
+BROKER_S: Final = 1.0
+"""How long one question to a broker that was away may take."""
 
 
 class Worker:
-    """Runs one stage in this process until :meth:`stop`."""
+    """Runs one processor in this process until :meth:`stop`.
 
-    def __init__(self, settings: Settings, spec: StageSpec) -> None:
+    A lone message goes through at once, a backlog in large batches. While a sink is behind, the partitions are paused
+    and the worker stays in its group. A broker that is away for a while is waited for; when it comes back with another
+    log, the worker ends before it takes a message.
+    """
+
+    def __init__(self, settings: Settings, processor: Processor, metrics: WorkerMetrics, health: Health) -> None:
         self._settings = settings
-        self._spec = spec
-        self._log = structlog.get_logger().bind(stage=spec.name)
-        self._outbox = Outbox(settings, linger_ms=1)
-        self._store = CheckpointStore(settings, self._outbox)
-        self._tasks: dict[int, _Task] = {}
+        self._processor = processor
+        self._metrics = metrics
+        self._health = health
+        self._log = structlog.get_logger().bind(stage=processor.name)
+        self._owned: set[Position] = set()
+        self._log_id = ""
+        self._paused = False
+        self._doubtful = False
+        self._warm = False
         self._stopping = False
-        self._last_checkpoint = time.monotonic()
-        self._last_message = time.monotonic()
+        self._failed = False
+        self._last_checkpoint = self._last_message = self._last_lag = time.monotonic()
 
     def stop(self) -> None:
         """Finish the messages at hand, checkpoint, leave."""
@@ -84,130 +69,170 @@ class Worker:
         """Consume until told to stop.
 
         Raises:
-            BrokerError: the broker is gone or refuses.
+            BrokerError: the broker is not there at the start, has lost its log, or refuses.
+            HedgeflowError: the processor cannot go on.
         """
         require_broker(self._settings)
-        member = static_member(self._settings, self._spec.name, alone=self._spec.whole)
-        consumer = make_consumer(self._settings, self._spec.name, member)
-        try:
-            consumer.subscribe(
-                [self._spec.source], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
-            )
-            self._log.info("started", source=self._spec.source, sink=self._spec.sink)
-            while not self._stopping:
-                self._step(consumer)
-            self._checkpoint(consumer)
-        finally:
-            consumer.close()
-            self._log.info("stopped")
+        self._log_id = read_log_id(self._settings)
+        member = static_member(self._settings, self._processor.name, alone=self._processor.alone)
+        consumer = make_consumer(
+            self._settings,
+            self._processor.name,
+            # Where we go on our checkpoints say: an offset that the log lacks is an error, not a reason to begin anew.
+            {**member, "auto.offset.reset": "error", "error_cb": self._on_error},
+        )
+        with Monitor(self._settings, self._metrics, self._health) as monitor:
+            try:
+                consumer.subscribe(
+                    list(self._processor.sources),
+                    on_assign=self._assigned,
+                    on_revoke=self._revoked,
+                    on_lost=self._lost,
+                )
+                self._log.info("started", sources=list(self._processor.sources), monitor=monitor.address)
+                while not self._stopping:
+                    self._step(consumer)
+                self._checkpoint(consumer, final=True)
+            except BaseException:
+                self._failed = True  # leaving the group must not commit what is in doubt
+                raise
+            finally:
+                consumer.close()
+                self._processor.close()
+                self._log.info("stopped")
 
     def _step(self, consumer: Consumer) -> None:
-        """Take what is there, send what it gives, and checkpoint when it is time."""
-        messages = take(consumer, self._settings.batch_messages)
-        outputs: dict[str, list[pa.RecordBatch]] = {}
-        for message in messages:
-            self._process(message, outputs)
-        self._send(outputs)
-        now = time.monotonic()
-        if messages:
-            self._last_message = now
-        idle = now - self._last_message >= IDLE_CHECKPOINT_S
-        if idle or now - self._last_checkpoint >= self._settings.checkpoint_interval_ms / 1_000:
-            self._checkpoint(consumer)
-
-    def _process(self, message: Any, outputs: dict[str, list[pa.RecordBatch]]) -> None:
-        topic, partition, offset = message.topic(), message.partition(), message.offset()
-        task = self._tasks.get(self._task_id(partition))
-        if task is None or offset < task.offsets.get((topic, partition), 0):
-            return
-        task.offsets[topic, partition] = offset + 1
-        task.dirty = True
-        payload = message.value() or b""
+        """Take what is there, and checkpoint when it is time."""
+        self._health.beat()
         try:
-            key = (message.key() or b"").decode()
-            decoded = self._spec.decode(header(message, KIND_HEADER) or "", key, payload)
-        except UndecodableError as error:
-            self._reject(Reject(error.reason, error.detail), message)
-            return
-        except UnicodeDecodeError:
-            self._reject(Reject("undecodable", "the key is no text"), message)
-            return
-        output = task.stage.process(decoded)
-        for rows in output.rows:
-            outputs.setdefault(rows.key, []).append(rows.data)
-        for reject in output.rejects:
-            self._reject(reject, message)
+            self._pause(consumer, self._processor.full())
+            messages = self._taken(consumer)
+            if messages:
+                self._last_message = time.monotonic()
+                self._metrics.batch(len(messages))
+                if not self._warm:
+                    self._health.busy("first messages: kernels may have to be compiled")
+                self._processor.take(messages)
+                self._warm = True
+            self._processor.tick()
+            self._measure(consumer)
+            if self._is_due():
+                self._checkpoint(consumer, final=False)
+        except AbortedError as error:
+            self._start_over(consumer, error)
 
-    def _reject(self, reject: Reject, message: Any) -> None:
-        where = {
-            "stage": self._spec.name,
-            "topic": message.topic(),
-            "partition": str(message.partition()),
-            "offset": str(message.offset()),
-        }
-        self._log.warning("dead letter", reason=reject.reason, detail=reject.detail, **where)
-        send_dead_letter(self._outbox, reject, where, message.value() or b"")
+    def _taken(self, consumer: Consumer) -> Sequence[Any]:
+        """Messages of a log that is beyond doubt."""
+        messages = take(consumer, self._settings.batch_messages)
+        while self._doubtful and not self._stopping:
+            self._doubtful = False
+            try:
+                require_same_log(self._log_id, read_log_id(self._settings, BROKER_S))
+            except LostLogError:
+                raise
+            except BrokerError as error:
+                self._doubtful = True
+                self._health.beat()
+                self._health.ready(False, error.problem)
+                self._processor.tick()
+                time.sleep(POLL_S)
+            else:
+                self._health.ready(bool(self._owned), "the broker is back")
+        return messages
 
-    def _send(self, outputs: Mapping[str, list[pa.RecordBatch]]) -> None:
-        for key, batches in outputs.items():
-            table = pa.Table.from_batches(batches).combine_chunks()
-            for data in table.to_batches(max_chunksize=MAX_ROWS):
-                self._outbox.send(
-                    self._spec.sink,
-                    partition_of(key, self._settings.partitions),
-                    key,
-                    encode(data),
-                    {KIND_HEADER: self._spec.sink},
-                )
+    def _on_error(self, error: KafkaError) -> None:
+        """A connection broke. Whoever answers next may be another broker."""
+        if error.code() in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):
+            self._doubtful = True
+
+    def _pause(self, consumer: Consumer, full: bool) -> None:
+        """Take nothing while a sink is behind."""
+        if full == self._paused:
+            return
+        self._paused = full
+        self._metrics.paused(full)
+        self._log.info("paused" if full else "resumed")
+        partitions = [TopicPartition(topic, partition) for topic, partition in self._owned]
+        (consumer.pause if full else consumer.resume)(partitions)
+
+    def _measure(self, consumer: Consumer) -> None:
+        now = time.monotonic()
+        if now - self._last_lag < LAG_S or not self._owned:
+            return
+        self._last_lag = now
+        for at in consumer.position([TopicPartition(topic, partition) for topic, partition in self._owned]):
+            known = consumer.get_watermark_offsets(TopicPartition(at.topic, at.partition), cached=True)
+            if known and known[1] >= 0:
+                self._metrics.lag(at.topic, at.partition, max(0, known[1] - max(at.offset, 0)))
 
     # -- checkpoints and ownership --------------------------------------------------------------------------------
 
-    def _checkpoint(self, consumer: Consumer) -> None:
-        """Outputs first, then the state, then the offsets: each step only when the one before is acknowledged."""
+    def _is_due(self) -> bool:
+        now = time.monotonic()
+        idle = now - self._last_message >= IDLE_CHECKPOINT_S
+        late = now - self._last_checkpoint >= self._settings.checkpoint_interval_ms / 1_000
+        return idle or late or self._processor.due()
+
+    def _checkpoint(self, consumer: Consumer, *, final: bool) -> None:
         self._last_checkpoint = time.monotonic()
-        dirty = [task for task in self._tasks.values() if task.dirty]
-        if not dirty:
-            return
-        self._outbox.flush()
-        for task in dirty:
-            self._store.save(task.name, Checkpoint(task.generation, dict(task.offsets), task.stage.snapshot()))
-            task.generation += 1
-            task.dirty = False
-        refused = commit(consumer, {key: offset for task in dirty for key, offset in task.offsets.items()})
-        if refused:
+        if final:
+            self._health.busy("checkpoint")
+        covered = self._processor.checkpoint(consumer.consumer_group_metadata, final=final)
+        if refused := commit(consumer, covered):
+            # The messages come again, and whoever takes them knows from state or tables that it had them.
+            self._metrics.commit_refused()
             self._log.warning("commit refused", error=refused)
 
-    def _task_id(self, partition: int) -> int:
-        return 0 if self._spec.whole else partition
-
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        """Restore each task from its newest complete checkpoint and go on from the offsets that it covers."""
-        if self._spec.whole and partitions and len(partitions) != self._settings.partitions:
+        """Restore what belongs to the partitions, and go on where that stands."""
+        if self._processor.alone and partitions and len(partitions) != self._all():
             # Its predecessor has died and still counts as a member; when its session ends, all partitions come.
-            self._log.warning("waiting for all partitions", have=len(partitions), need=self._settings.partitions)
+            self._log.warning("waiting for all partitions", have=len(partitions), need=self._all())
+            self._health.ready(False, "another member has some of the partitions")
             consumer.assign([])
             return
-        for task_id in sorted({self._task_id(each.partition) for each in partitions}):
-            name = f"{self._spec.name}/{task_id}"
-            saved = self._store.load(name)
-            stage = self._spec.make()
-            if saved.generation:
-                stage.restore(saved.state)
-            self._tasks[task_id] = _Task(name, stage, dict(saved.offsets), saved.following)
-            self._log.info("restored", task=name, generation=saved.generation)
+        self._metrics.rebalance("assigned")
+        self._health.busy("restoring state")
+        positions = {(each.topic, each.partition) for each in partitions}
+        offsets = self._processor.assigned(positions) if positions else {}
+        self._owned |= positions
         for each in partitions:
-            known = self._tasks[self._task_id(each.partition)].offsets
-            each.offset = known.get((each.topic, each.partition), OFFSET_BEGINNING)
+            each.offset = offsets.get((each.topic, each.partition), 0) or OFFSET_BEGINNING
         consumer.assign(partitions)
+        if self._paused and partitions:
+            consumer.pause(partitions)
+        self._health.ready(bool(self._owned), "" if self._owned else "no partition is assigned")
+        self._log.info("assigned", partitions=sorted(f"{topic}/{number}" for topic, number in positions))
+
+    def _all(self) -> int:
+        return sum(partitions_of(TOPICS[topic], self._settings) for topic in self._processor.sources)
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._checkpoint(consumer)
-        self._forget(partitions)
+        self._metrics.rebalance("revoked")
+        if not self._failed:
+            try:
+                self._checkpoint(consumer, final=True)
+            except AbortedError as error:
+                self._log.warning("aborted", error=error.problem)
+        self._release({(each.topic, each.partition) for each in partitions})
 
     def _lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Another worker has them already: write nothing."""
-        self._forget(partitions)
+        self._metrics.rebalance("lost")
+        self._release({(each.topic, each.partition) for each in partitions})
 
-    def _forget(self, partitions: list[TopicPartition]) -> None:
-        for task_id in {self._task_id(each.partition) for each in partitions}:
-            self._tasks.pop(task_id, None)
+    def _release(self, positions: Collection[Position]) -> None:
+        self._processor.released(positions)
+        self._owned -= set(positions)
+        for topic, partition in positions:
+            self._metrics.released(topic, partition)
+        self._health.ready(False, "partitions were handed over")
+
+    def _start_over(self, consumer: Consumer, error: AbortedError) -> None:
+        """A transaction was aborted: compute from the last checkpoint again what it held."""
+        self._log.warning("aborted", error=error.problem)
+        self._processor.released(self._owned)
+        offsets: Offsets = self._processor.assigned(self._owned)
+        for topic, partition in self._owned:
+            at = offsets.get((topic, partition), 0) or OFFSET_BEGINNING
+            consumer.seek(TopicPartition(topic, partition, at))

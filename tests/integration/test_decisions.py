@@ -30,12 +30,13 @@ from pipeline.lake import Lake
 from pipeline.log import KafkaLog, MemoryLog, Outbox
 from pipeline.model_folders import POLICY_FOLDER
 from pipeline.portfolios import DEFAULT_LIMITS, read_portfolio
-from pipeline.processes import SOURCES, Workers, environment_of
+from pipeline.processes import Workers, environment_of
 from pipeline.query import open_lake
 from pipeline.raw_reader import read_log
 from pipeline.settings import Settings
 from pipeline.sources.simulated import SimulatedExchange, SimulationConfig
 from pipeline.topics import DECISION_INPUTS
+from pipeline.worker_specs import sources_of
 
 pytestmark = pytest.mark.broker
 
@@ -120,7 +121,7 @@ def test_killed_workers_decide_nothing_twice_and_lose_nothing(settings: Settings
 
 
 def committed(settings: Settings, stage: str) -> int:
-    return sum(committed_offsets(settings, stage, SOURCES[stage]).values())
+    return sum(committed_offsets(settings, stage, sources_of(stage)).values())
 
 
 def check_decisions(settings: Settings) -> None:

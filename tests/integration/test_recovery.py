@@ -19,9 +19,10 @@ from pipeline.edge import Edge
 from pipeline.kafka import committed_offsets, create_topics
 from pipeline.lake import Lake
 from pipeline.log import KafkaLog
-from pipeline.processes import SOURCES, Workers, environment_of
+from pipeline.processes import Workers, environment_of
 from pipeline.raw_reader import read_log
 from pipeline.settings import Settings
+from pipeline.worker_specs import sources_of
 
 pytestmark = pytest.mark.broker
 
@@ -117,7 +118,7 @@ def test_workers_killed_paused_and_fed_with_lost_and_repeated_messages(broker: E
 
 
 def committed(settings: Settings, stage: str) -> int:
-    return sum(committed_offsets(settings, stage, SOURCES[stage]).values())
+    return sum(committed_offsets(settings, stage, sources_of(stage)).values())
 
 
 def log_lines(folder: Path, stage: str) -> list[str]:

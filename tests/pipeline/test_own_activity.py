@@ -42,8 +42,8 @@ from pipeline.codec import UndecodableError, decode_rows, encode
 from pipeline.lake import Lake, LakeError, positioned
 from pipeline.own_activity import LoggedInput, OwnActivityStage, decode_logged_input
 from pipeline.settings import Settings
-from pipeline.stages import stage_spec
 from pipeline.tables import TABLES
+from pipeline.worker_specs import stage_spec
 
 Row = dict[str, Any]
 DESK = Limits(

@@ -1,0 +1,350 @@
+"""A chain of stages between a topic and topics, with checkpoints, so that nothing is lost and nothing counts twice.
+
+Outputs are at least once: after a crash the chain goes on from its last checkpoint and sends again what it had sent
+since. Rows carry (key, bar), and every consumer drops what is not beyond the last bar that it has; so the effect is
+exactly once (DESIGN 4). With ``processing_guarantee = exactly_once`` outputs, checkpoint and offsets are one Kafka
+transaction besides, for readers that do not know (key, bar).
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import pyarrow as pa
+import structlog
+
+from features.errors import ConfigError
+from features.events import EventBatch
+from features.stage import Reject, Stage
+from pipeline.chain import flow, restore, snapshot
+from pipeline.checkpoint import Checkpoint, CheckpointStore
+from pipeline.codec import KIND_HEADER, MAX_ROWS, UndecodableError, encode
+from pipeline.kafka import committed_offsets, header, partition_of
+from pipeline.log import Outbox, send_dead_letter
+from pipeline.log_identity import read_log_id, require_same_log
+from pipeline.metrics import WorkerMetrics
+from pipeline.processor import GroupMetadata, Offsets, Position
+from pipeline.settings import Settings
+
+Decode = Callable[[str, str, bytes], Any]
+"""(kind header, key, payload) -> what the stage takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageSpec:
+    """How a stage is run.
+
+    Args:
+        name: also its consumer group and the prefix of its checkpoints.
+        source: the topic that it reads.
+        sink: the topic that its rows go to; also their ``kind`` header.
+        decode: payload to input.
+        make: a fresh stage.
+        whole: one state over all partitions (``universe``) instead of one a partition.
+    """
+
+    name: str
+    source: str
+    sink: str
+    decode: Decode
+    make: Callable[[], Stage[Any]]
+    whole: bool = False
+
+
+class Ending(Protocol):
+    """What takes the last stage's rows where they are not only sent: the decider, whose inputs are a log of its own."""
+
+    def restore(self, state: Mapping[str, bytes], offsets: Offsets) -> None:
+        """Continue where :meth:`snapshot` and :meth:`offsets` were taken; from nothing, at its log's beginning."""
+        ...
+
+    def take(self, rows: pa.RecordBatch) -> None:
+        """Take rows in order; those that it had before are repeats."""
+        ...
+
+    def tick(self) -> bool:
+        """Do what time alone brings about; whether the state changed."""
+        ...
+
+    def flush(self) -> None:
+        """Wait until what it sent is acknowledged."""
+        ...
+
+    def snapshot(self) -> Mapping[str, bytes]:
+        """The state by key."""
+        ...
+
+    def offsets(self) -> Offsets:
+        """How far it has read its own topics."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ChainSpec:
+    """Stages one after another in one process.
+
+    Args:
+        name: consumer group and prefix of checkpoints.
+        source: the topic that the first stage reads.
+        decode: its payloads.
+        stages: in order; may be empty where there is an ending.
+        ending: makes what takes the last rows.
+        whole: one state over all partitions.
+        version: of code and configuration that the state depends on; another one's state is refused.
+    """
+
+    name: str
+    source: str
+    decode: Decode
+    stages: tuple[StageSpec, ...]
+    ending: Callable[[], Ending] | None = None
+    whole: bool = False
+    version: str = ""
+
+
+@dataclass(slots=True)
+class _Task:
+    """The stages' state over the partitions that it covers."""
+
+    name: str
+    stages: list[tuple[str, Stage[Any]]]
+    ending: Ending | None
+    offsets: dict[Position, int]
+    generation: int
+    dirty: bool = False
+    outputs: dict[tuple[str, str], list[pa.RecordBatch]] = field(default_factory=dict)
+
+
+class StageChain:
+    """A :class:`pipeline.processor.Processor` that runs a :class:`ChainSpec`."""
+
+    def __init__(self, settings: Settings, spec: ChainSpec, metrics: WorkerMetrics) -> None:
+        self.name = spec.name
+        self.sources: Sequence[str] = (spec.source,)
+        self.alone = spec.whole
+        self._settings = settings
+        self._spec = spec
+        self._sinks = {stage.name: stage.sink for stage in spec.stages}
+        self._metrics = metrics
+        self._log = structlog.get_logger().bind(stage=spec.name)
+        self._transactional = settings.processing_guarantee == "exactly_once" and bool(spec.stages)
+        member = settings.member or uuid.uuid4().hex
+        name = f"{settings.application}.{spec.name}.{member}" if self._transactional else ""
+        self._outbox = Outbox(settings, linger_ms=1, transactional_id=name)
+        self._store = CheckpointStore(settings, self._outbox)
+        self._tasks: dict[int, _Task] = {}
+        self._log_id = ""
+        self._bytes = 0
+        self._latest: Any = None
+
+    # -- ownership ------------------------------------------------------------------------------------------------
+
+    def assigned(self, partitions: Collection[Position]) -> Offsets:
+        """Restore each task from its newest complete checkpoint; where its offsets go on.
+
+        Raises:
+            ConfigError: the state is of another catalogue or configuration.
+            LostLogError: the state is of another log.
+        """
+        self._log_id = read_log_id(self._settings, self._settings.broker_patience_ms / 1_000)
+        for task_id in sorted({self._task_id(partition) for _, partition in partitions}):
+            self._tasks[task_id] = self._restored(f"{self.name}/{task_id}", partitions)
+        return {position: self._tasks[self._task_id(position[1])].offsets.get(position, 0) for position in partitions}
+
+    def _restored(self, name: str, partitions: Collection[Position]) -> _Task:
+        saved = self._load(name, partitions)
+        stages = [(stage.name, stage.make()) for stage in self._spec.stages]
+        ending = self._spec.ending() if self._spec.ending else None
+        if saved.generation:
+            self._require_ours(name, saved)
+            restore(stages, saved.state)
+        if ending:
+            ending.restore(saved.state, saved.offsets)
+        self._log.info("restored", task=name, generation=saved.generation, bytes=saved.size)
+        return _Task(name, stages, ending, dict(saved.offsets), saved.following)
+
+    def _load(self, name: str, partitions: Collection[Position]) -> Checkpoint:
+        """The newest checkpoint; of transactions the one whose offsets the group has.
+
+        A transaction that another worker left open hides newer records of the topic until its time is up.
+        """
+        saved = self._store.load(name)
+        if not self._transactional:
+            return saved
+        committed = committed_offsets(self._settings, self.name, self.sources)
+        deadline = time.monotonic() + self._settings.broker_patience_ms / 1_000
+        mine = [each for each in partitions if f"{self.name}/{self._task_id(each[1])}" == name]
+        while any(saved.offsets.get(each, 0) < committed.get(each, 0) for each in mine):
+            if time.monotonic() > deadline:
+                self._log.warning("the checkpoint is behind the group's offsets", task=name)
+                break
+            time.sleep(0.5)
+            saved = self._store.load(name)
+        return saved
+
+    def _require_ours(self, name: str, saved: Checkpoint) -> None:
+        if saved.log_id:
+            require_same_log(saved.log_id, self._log_id)
+        if saved.version and saved.version != self._spec.version:
+            raise ConfigError(
+                f"The checkpoint of {name} is of {saved.version}, this configuration is {self._spec.version}.",
+                "State of another catalogue or bar length cannot go on: restore the configuration, or run under "
+                "another `application`, which computes again from the log's start (docs/operations.md).",
+            )
+
+    def released(self, partitions: Collection[Position]) -> None:
+        """Forget the tasks of these partitions, and what of theirs is not committed."""
+        if self._transactional:
+            self._outbox.abort()
+        for task_id in {self._task_id(partition) for _, partition in partitions}:
+            task = self._tasks.pop(task_id, None)
+            if task is not None and task.ending is not None:
+                task.ending.close()
+
+    def _task_id(self, partition: int) -> int:
+        return 0 if self._spec.whole else partition
+
+    # -- messages -------------------------------------------------------------------------------------------------
+
+    def take(self, messages: Sequence[Any]) -> None:
+        """Run messages through the stages, and send what they give."""
+        size = rows = 0
+        for message in messages:
+            payload = message.value() or b""
+            size += len(payload)
+            rows += self._process(message, payload)
+        self._bytes += size
+        if self._latest is not None:
+            self._metrics.watermark(stream_time(self._latest))
+            self._latest = None
+        self._metrics.took(self._spec.source, len(messages), size)
+        self._metrics.rows(self._spec.source, rows)
+        for task in self._tasks.values():
+            self._send(task)
+
+    def _process(self, message: Any, payload: bytes) -> int:
+        """One message; how many rows it has."""
+        topic, partition, offset = message.topic(), message.partition(), message.offset()
+        task = self._tasks.get(self._task_id(partition))
+        if task is None or offset < task.offsets.get((topic, partition), 0):
+            return 0
+        task.offsets[topic, partition] = offset + 1
+        task.dirty = True
+        try:
+            key = (message.key() or b"").decode()
+            item = self._spec.decode(header(message, KIND_HEADER) or "", key, payload)
+        except UndecodableError as error:
+            self._reject(Reject(error.reason, error.detail), message)
+            return 0
+        except UnicodeDecodeError:
+            self._reject(Reject("undecodable", "the key is no text"), message)
+            return 0
+        self._run(task, item, message)
+        self._latest = item
+        data = getattr(item, "data", item)
+        return int(getattr(data, "num_rows", 1))
+
+    def _run(self, task: _Task, item: Any, message: Any) -> None:
+        last = self._spec.stages[-1].name if self._spec.stages else None
+        if last is None and task.ending is not None:
+            task.ending.take(item)
+        for name, output in flow(task.stages, item):
+            for reject in output.rejects:
+                self._reject(reject, message, name)
+            for rows in output.rows:
+                task.outputs.setdefault((self._sinks[name], rows.key), []).append(rows.data)
+                if name == last and task.ending is not None:
+                    task.ending.take(rows.data)
+
+    def _reject(self, reject: Reject, message: Any, stage: str = "") -> None:
+        where = {
+            "stage": stage or self.name,
+            "topic": message.topic(),
+            "partition": str(message.partition()),
+            "offset": str(message.offset()),
+        }
+        self._log.warning("dead letter", reason=reject.reason, detail=reject.detail, **where)
+        self._metrics.dead_letter(reject.reason, reject.rows)
+        source = {
+            "source_kind": header(message, KIND_HEADER) or "",
+            "source_key": (message.key() or b"").decode(errors="replace"),
+        }
+        send_dead_letter(self._outbox, reject, {**where, **source}, message.value() or b"")
+
+    def _send(self, task: _Task) -> None:
+        for (sink, key), batches in task.outputs.items():
+            table = pa.Table.from_batches(batches).combine_chunks()
+            for data in table.to_batches(max_chunksize=MAX_ROWS):
+                partition = partition_of(key, self._settings.partitions)
+                self._outbox.send(sink, partition, key, encode(data), {KIND_HEADER: sink})
+            self._metrics.sent(sink, table.num_rows)
+        task.outputs.clear()
+
+    # -- between messages -----------------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Hear of acknowledgements; let the ending see the time."""
+        self._outbox.poll()
+        self._metrics.queue(self._outbox.queued)
+        for task in self._tasks.values():
+            if task.ending is not None and task.ending.tick():
+                task.dirty = True
+
+    def full(self) -> bool:
+        """Whether the broker is behind in taking our outputs."""
+        return self._outbox.queued >= self._settings.queue_messages
+
+    def due(self) -> bool:
+        """Whether a crash would have to read more than ``checkpoint_bytes`` again."""
+        return self._bytes >= self._settings.checkpoint_bytes
+
+    def checkpoint(self, group: GroupMetadata, *, final: bool) -> Offsets:
+        """Outputs first, then the state, then the offsets: each step only when the one before is acknowledged."""
+        dirty = [task for task in self._tasks.values() if task.dirty]
+        self._bytes = 0
+        if not dirty:
+            return {}
+        self._outbox.flush(self._settings.broker_patience_ms / 1_000)
+        for task in dirty:
+            self._save(task)
+        covered = {each: at for task in dirty for each, at in task.offsets.items() if each[0] in self.sources}
+        if self._transactional:
+            self._outbox.commit(covered, group())
+        else:
+            self._outbox.flush(self._settings.broker_patience_ms / 1_000)
+        for task in dirty:
+            task.generation += 1
+            task.dirty = False
+        return {} if self._transactional else covered
+
+    def _save(self, task: _Task) -> None:
+        begin = time.monotonic()
+        state, offsets = snapshot(task.stages), dict(task.offsets)
+        if task.ending is not None:
+            task.ending.flush()
+            state.update(task.ending.snapshot())
+            offsets.update(task.ending.offsets())
+        saved = Checkpoint(task.generation, offsets, state, version=self._spec.version, log_id=self._log_id)
+        self._store.send(task.name, saved)
+        self._metrics.checkpoint(task.name, saved.size, time.monotonic() - begin)
+
+    def close(self) -> None:
+        """Abort what is not committed, and let go."""
+        self.released([(source, task_id) for source in self.sources for task_id in list(self._tasks)])
+
+
+def stream_time(item: Any) -> int:
+    """The stream time (ns) that an input brings its reader to: the last row's, of computed rows the last bar's."""
+    if isinstance(item, EventBatch):
+        return int(item.data.column(1)[-1].as_py() + item.data.column(4)[-1].as_py())
+    if isinstance(item, pa.RecordBatch):
+        return int(item.column("bar_ts")[-1].as_py())
+    return 0
