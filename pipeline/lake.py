@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
-from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.exceptions import DeltaError, TableNotFoundError
+from pyarrow.dataset import Dataset
 
 from features.errors import HedgeflowError
+from pipeline.lake_location import LakeLocation, Place
 from pipeline.tables import TABLES, Table
 
 Offsets = Mapping[tuple[str, int], int]
+
+AsOf = int | datetime | None
+"""A version of a table, a time, or the newest."""
+
+_COMMIT: Final = "hedgeflow.commit"
+_RECENT: Final = 20
+"""Commits in which ours is looked for after an error."""
 
 _WRITER: Final = {"compression": "ZSTD"}
 _CONFIGURATION: Final = {"delta.checkpointInterval": "50"}
@@ -26,25 +39,42 @@ class LakeError(HedgeflowError):
     exit_code = 7
 
 
+class LakeUnavailableError(LakeError):
+    """The store does not answer, refuses, or is full: nothing was written, and the same append may succeed later."""
+
+
+class NoSuchVersionError(LakeError):
+    """The table has no snapshot of that version or time."""
+
+
 class Lake:
-    """The Delta tables under one folder.
+    """The Delta tables in one folder, or under one URL.
 
     Every append carries the log offsets that it covers as Delta application transactions, one a (topic, partition),
     in the same commit and through the handle that read the last one. A second writer therefore fails instead of
     duplicating.
+
+    Args:
+        place: a folder, a URL, or ``settings.lake``, which brings its storage options along.
+        storage_options: what opens the store of a URL, as deltalake takes it (``AWS_REGION`` ...).
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, place: Place, storage_options: Mapping[str, str] | None = None) -> None:
+        self.path = LakeLocation.of(place, storage_options)
         self._handles: dict[str, DeltaTable] = {}
 
     def append(self, table: Table, data: pa.Table, offsets: Offsets) -> None:
         """Append rows and the next offsets that they bring the table to, in one commit.
 
+        An error leaves the handle as it was, so the same call can be made again: it is refused when a commit of
+        another writer came between.
+
         Raises:
-            LakeError: another writer has committed the same offsets, or the folder cannot be written.
+            LakeUnavailableError: the store failed or is full; nothing was committed, try again.
+            LakeError: another writer has committed these partitions' offsets.
         """
         transactions = [Transaction(application_id(*key), version) for key, version in sorted(offsets.items())]
+        ours = uuid.uuid4().hex
         try:
             write_deltalake(
                 self._handle(table),
@@ -53,54 +83,176 @@ class Lake:
                 # A catalogue with more features than the table has columns adds them; older rows have nulls there.
                 schema_mode="merge",
                 writer_properties=WriterProperties(**_WRITER),
-                commit_properties=CommitProperties(app_transactions=transactions),
+                commit_properties=CommitProperties(custom_metadata={_COMMIT: ours}, app_transactions=transactions),
             )
-        except CommitFailedError as error:
+        except (DeltaError, OSError) as error:
+            self._settle(table, ours, offsets, error)
+
+    def _settle(self, table: Table, ours: str, offsets: Offsets, error: Exception) -> None:
+        """What became of an append that failed: an answer that was lost is no failure."""
+        try:
+            now = self.delta(table)
+        except LakeUnavailableError:
+            now = None
+        if now is None:
+            raise LakeUnavailableError(
+                f"{self.path / table.name} cannot be reached: {one_line(error)}.", "Check the store."
+            ) from error
+        if any(commit.get(_COMMIT) == ours for commit in now.history(_RECENT)):
+            # The commit is in the log, and only what came after it (the answer, a checkpoint) was lost.
+            self._handles[table.name] = now
+            return
+        known = self._handles[table.name]
+        names = [application_id(*key) for key in offsets]
+        if any(now.transaction_version(name) != known.transaction_version(name) for name in names):
             raise LakeError(
                 f"Another writer committed to {self.path / table.name}.", "Run one lake writer per partition."
             ) from error
-        except (DeltaError, OSError) as error:
-            raise LakeError(
-                f"{self.path / table.name} cannot be written: {error}.", "Check space and rights."
-            ) from error
+        raise LakeUnavailableError(
+            f"{self.path / table.name} cannot be written: {one_line(error)}.", "Check space and rights."
+        ) from error
 
     def version(self, table: Table, topic: str, partition: int) -> int:
-        """The next offset of (topic, partition) that ``table`` lacks."""
+        """The next offset of (topic, partition) that ``table`` lacks.
+
+        Raises:
+            LakeUnavailableError: the store failed.
+        """
         version = self._handle(table).transaction_version(application_id(topic, partition))
         return 0 if version is None else int(version)
 
-    def files(self, table: Table) -> list[str]:
-        """The Parquet files of the table's newest version; none if there is no table."""
-        if not DeltaTable.is_deltatable(str(self.path / table.name)):
+    def exists(self, table: Table) -> bool:
+        """Whether the table was ever written.
+
+        Raises:
+            LakeUnavailableError: the store failed.
+        """
+        where = self.path / table.name
+        with _store_errors(where):
+            return bool(DeltaTable.is_deltatable(str(where), where.options))
+
+    def delta(self, table: Table, as_of: AsOf = None) -> DeltaTable:
+        """One snapshot of the table, which later commits do not change.
+
+        Args:
+            table: which.
+            as_of: a version of this table, or a time (without a zone: UTC); the newest without.
+
+        Raises:
+            LakeUnavailableError: the store failed.
+            LakeError: there is no such table, or none of that version or time.
+        """
+        where = self.path / table.name
+        with _store_errors(where):
+            try:
+                snapshot = DeltaTable(str(where), storage_options=where.options)
+            except TableNotFoundError:
+                raise LakeError(f"There is no table {where}.", "`hedgeflow lake describe` lists them.") from None
+            if as_of is not None:
+                _travel(snapshot, as_of, where)
+            return snapshot
+
+    def files(self, table: Table, as_of: AsOf = None) -> list[str]:
+        """The Parquet files of one snapshot of the table, as paths or URLs; none if there was no table.
+
+        Raises:
+            LakeUnavailableError: the store failed.
+        """
+        if not self.exists(table):
             return []
-        return list(DeltaTable(self.path / table.name).file_uris())
+        try:
+            return list(self.delta(table, as_of).file_uris())
+        except NoSuchVersionError:
+            return []
+
+    def dataset(self, table: Table, as_of: AsOf = None) -> Dataset:
+        """One snapshot as a pyarrow dataset, which knows how to reach its store and which files a filter needs.
+
+        Raises:
+            LakeUnavailableError: the store failed.
+            LakeError: as of :meth:`delta`.
+        """
+        return self.delta(table, as_of).to_pyarrow_dataset()
 
     def _handle(self, table: Table) -> DeltaTable:
         if table.name not in self._handles:
             where = self.path / table.name
-            try:
-                self._handles[table.name] = DeltaTable(where)
-            except TableNotFoundError:
-                where.mkdir(parents=True, exist_ok=True)
-                self._handles[table.name] = DeltaTable.create(
-                    where,
-                    schema=table.schema,
-                    partition_by=["date"],
-                    description=table.doc,
-                    configuration=_CONFIGURATION,
-                )
+            with _store_errors(where):
+                self._handles[table.name] = _opened(table, where)
         return self._handles[table.name]
 
 
-def require_lake(path: Path) -> Lake:
-    """The lake at ``path``.
+def _opened(table: Table, where: LakeLocation) -> DeltaTable:
+    try:
+        return DeltaTable(str(where), storage_options=where.options)
+    except TableNotFoundError:
+        if not where.remote:
+            Path(where).mkdir(parents=True, exist_ok=True)
+        return DeltaTable.create(
+            str(where),
+            schema=table.schema,
+            # Two that create it at once: the second takes what the first made.
+            mode="ignore",
+            partition_by=["date"],
+            description=table.doc,
+            configuration=_CONFIGURATION,
+            storage_options=where.options,
+        )
+
+
+def _travel(snapshot: DeltaTable, as_of: int | datetime, where: LakeLocation) -> None:
+    if isinstance(as_of, datetime):
+        _travel_to_time(snapshot, as_of if as_of.tzinfo else as_of.replace(tzinfo=UTC), where)
+        return
+    if not 0 <= as_of <= snapshot.version():
+        raise NoSuchVersionError(f"{where} has no version {as_of}.", f"Its newest is {snapshot.version()}.")
+    try:
+        snapshot.load_as_version(as_of)
+    except DeltaError as error:
+        raise NoSuchVersionError(
+            f"Version {as_of} of {where} is gone: {one_line(error)}.", "Logs are kept for a month; name a later one."
+        ) from error
+
+
+def _travel_to_time(snapshot: DeltaTable, when: datetime, where: LakeLocation) -> None:
+    try:
+        snapshot.load_as_version(when)
+        first = snapshot.history(1)[0]["timestamp"]
+    except DeltaError as error:
+        raise NoSuchVersionError(
+            f"{where} cannot be read as of {when}: {one_line(error)}.", "Logs are kept for a month; name a later time."
+        ) from error
+    # Delta answers with the first version when the time lies before it.
+    if first > when.timestamp() * 1_000:
+        raise NoSuchVersionError(f"{where} is younger than {when}.", "Name a later time.")
+
+
+@contextmanager
+def _store_errors(where: LakeLocation) -> Iterator[None]:
+    try:
+        yield
+    except (DeltaError, OSError) as error:
+        raise LakeUnavailableError(
+            f"{where} cannot be opened: {one_line(error)}.", "Check that the store answers, its rights and space."
+        ) from error
+
+
+def one_line(error: Exception) -> str:
+    """An error of the store, without its colours and its tree of causes."""
+    return " ".join(re.sub(r"\x1b\[[0-9;]*m|↳", " ", str(error)).split()).rstrip(".")
+
+
+def require_lake(place: Place, storage_options: Mapping[str, str] | None = None) -> Lake:
+    """The lake at ``place``.
 
     Raises:
+        LakeUnavailableError: the store failed.
         LakeError: there is none.
     """
-    if not any(DeltaTable.is_deltatable(str(path / name)) for name in TABLES):
-        raise LakeError(f"There is no lake at {path}.", "`hedgeflow demo` makes one; or check --lake.")
-    return Lake(path)
+    lake = Lake(place, storage_options)
+    if not any(lake.exists(table) for table in TABLES.values()):
+        raise LakeError(f"There is no lake at {lake.path}.", "`hedgeflow demo` makes one; or check --lake.")
+    return lake
 
 
 def application_id(topic: str, partition: int) -> str:

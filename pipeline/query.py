@@ -32,7 +32,7 @@ def open_lake(path: str | Path) -> duckdb.DuckDBPyConnection:
     Raises:
         LakeError: there is no lake.
     """
-    lake = require_lake(Path(path))
+    lake = require_lake(path)
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
     for table in TABLES.values():

@@ -6,18 +6,32 @@ import tomllib
 from collections.abc import Mapping
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BeforeValidator, Field, InstanceOf, PlainSerializer, ValidationError, ValidationInfo
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from features.errors import ConfigError
+from pipeline.lake_location import LakeLocation, Place
 
 _COMMAND_LINE: ContextVar[Mapping[str, Any]] = ContextVar("_COMMAND_LINE", default={})  # noqa: B039 (never mutated)
 
 
+def _located(place: Place, info: ValidationInfo) -> LakeLocation:
+    return LakeLocation.of(place, info.data.get("lake_storage_options"))
+
+
 class Settings(BaseSettings):
-    """What a worker needs to know. Secrets belong into ``kafka`` through the environment, never into the log."""
+    """What a worker needs to know.
+
+    Secrets belong into ``kafka`` and ``lake_storage_options`` through the environment, never into the log.
+    """
 
     model_config = SettingsConfigDict(env_prefix="HEDGEFLOW_", extra="forbid", frozen=True)
 
@@ -25,7 +39,13 @@ class Settings(BaseSettings):
     application: str = Field("hedgeflow", description="prefix of consumer groups and checkpoints")
     partitions: int = Field(2, ge=1, le=1024, description="partitions of the topics keyed by underlying")
     member: str = Field("", description="name of this worker in its group: started again, it takes its own place")
-    lake: Path = Field(Path("lake"), description="folder of the Delta tables")
+    # Before ``lake``, which takes them along.
+    lake_storage_options: dict[str, str] = Field(
+        {}, description="what opens the lake's object store, e.g. AWS_REGION", repr=False
+    )
+    lake: Annotated[NoDecode, InstanceOf[LakeLocation], BeforeValidator(_located), PlainSerializer(str)] = Field(
+        LakeLocation("lake"), description="folder or URL (s3://bucket/prefix) of the Delta tables"
+    )
     models: Path = Field(Path("models"), description="folder of the model artifacts")
     portfolio: Path = Field(Path("portfolio.json"), description="the portfolio that the decisions worker hedges")
     limits: Path | None = Field(None, description="risk limits as JSON; without it those of the demo's portfolio")
@@ -44,6 +64,9 @@ class Settings(BaseSettings):
     checkpoint_bytes: int = Field(256 << 20, ge=1, description="bytes of input after which a checkpoint does not wait")
     lake_commit_interval_ms: int = Field(2_000, ge=10, description="time between commits of the lake writer")
     lake_commit_rows: int = Field(200_000, ge=1, description="rows after which the lake writer commits at once")
+    lake_waiting_bytes: int = Field(
+        256 << 20, ge=1, description="bytes that wait for the lake at which its writer takes no more"
+    )
     fetch_wait_max_ms: int = Field(5, ge=0, description="librdkafka fetch.wait.max.ms; its default costs 250-500 ms")
     session_timeout_ms: int = Field(10_000, ge=1_000, description="after this silence a worker counts as dead")
     batch_messages: int = Field(500, ge=1, description="messages taken at once from a backlog")
@@ -51,7 +74,7 @@ class Settings(BaseSettings):
     broker_patience_ms: int = Field(120_000, ge=1_000, description="how long a worker waits for a broker that hangs")
     monitor_host: str = Field("127.0.0.1", description="address of /healthz, /readyz and /metrics")
     monitor_port: int = Field(0, ge=-1, le=65_535, description="its port; 0 takes a free one and logs it, -1 is off")
-    kafka: dict[str, str] = Field({}, description="further librdkafka settings, e.g. SASL and SSL")
+    kafka: dict[str, str] = Field({}, description="further librdkafka settings, e.g. SASL and SSL", repr=False)
 
     @classmethod
     def settings_customise_sources(

@@ -45,8 +45,9 @@ Finding = tuple[str, str, str, str]
 
 
 def _settings(settings: Any) -> str:
-    shown = settings.model_dump(mode="json", exclude={"kafka"})
-    shown["kafka"] = sorted(settings.kafka)  # names only: the values may be secrets
+    hidden = ("kafka", "lake_storage_options")
+    shown = settings.model_dump(mode="json", exclude=set(hidden))
+    shown |= {name: sorted(getattr(settings, name)) for name in hidden}  # names only: the values may be secrets
     return "\n".join(f"{name} = {value}" for name, value in shown.items())
 
 

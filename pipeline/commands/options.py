@@ -13,7 +13,7 @@ Config = Annotated[
 Bootstrap = Annotated[
     str | None, typer.Option("--bootstrap", help="host:port of the Kafka broker.", show_default=False)
 ]
-LakePath = Annotated[Path | None, typer.Option("--lake", help="Folder of the lake.", show_default=False)]
+LakePath = Annotated[str | None, typer.Option("--lake", help="Folder or URL of the lake.", show_default=False)]
 Models = Annotated[Path | None, typer.Option("--models", help="Folder of the model artifacts.", show_default=False)]
 Partitions = Annotated[
     int | None, typer.Option("--partitions", help="Partitions of the topics keyed by underlying.", show_default=False)
