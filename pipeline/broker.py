@@ -29,11 +29,13 @@ class EmbeddedBroker:
     Args:
         port: where it listens; a free port is taken if 0.
         log: file for what it prints; nowhere if ``None``.
+        advertised: ``host:port`` that it tells its clients to come to, where that is a proxy's; its own if empty.
     """
 
-    def __init__(self, port: int = 0, log: Path | None = None) -> None:
+    def __init__(self, port: int = 0, log: Path | None = None, advertised: str = "") -> None:
         self.port = port or free_port()
         self._log = log
+        self._advertised = advertised
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -65,7 +67,8 @@ class EmbeddedBroker:
         url = f"tcp://127.0.0.1:{self.port}"
         command = [
             *(str(_binary()), "broker", "--silent", "--storage-engine", "memory://hedgeflow/"),
-            *("--listener-url", url, "--advertised-listener-url", url),
+            *("--listener-url", url),
+            *("--advertised-listener-url", f"tcp://{self._advertised}" if self._advertised else url),
         ]
         with (self._log or Path("/dev/null")).open("ab") as output:
             # Its own session: Ctrl-C reaches the command, which then stops the broker last.
