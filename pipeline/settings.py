@@ -8,17 +8,27 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, InstanceOf, PlainSerializer, ValidationError, ValidationInfo
+from pydantic import (
+    BeforeValidator,
+    Field,
+    InstanceOf,
+    PlainSerializer,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
 )
 
 from features.errors import ConfigError
 from pipeline.lake_location import LakeLocation, Place
+from pipeline.secrets import read_secrets, refuse_secrets
 
 _COMMAND_LINE: ContextVar[Mapping[str, Any]] = ContextVar("_COMMAND_LINE", default={})  # noqa: B039 (never mutated)
 
@@ -33,7 +43,7 @@ class Settings(BaseSettings):
     Secrets belong into ``kafka`` and ``lake_storage_options`` through the environment, never into the log.
     """
 
-    model_config = SettingsConfigDict(env_prefix="HEDGEFLOW_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="HEDGEFLOW_", extra="forbid", frozen=True, hide_input_in_errors=True)
 
     bootstrap: str = Field("127.0.0.1:9092", description="host:port of the Kafka broker")
     application: str = Field("hedgeflow", description="prefix of consumer groups and checkpoints")
@@ -43,7 +53,7 @@ class Settings(BaseSettings):
     lake_storage_options: dict[str, str] = Field(
         {}, description="what opens the lake's object store, e.g. AWS_REGION", repr=False
     )
-    lake: Annotated[NoDecode, InstanceOf[LakeLocation], BeforeValidator(_located), PlainSerializer(str)] = Field(
+    lake: Annotated[InstanceOf[LakeLocation], NoDecode, BeforeValidator(_located), PlainSerializer(str)] = Field(
         LakeLocation("lake"), description="folder or URL (s3://bucket/prefix) of the Delta tables"
     )
     models: Path = Field(Path("models"), description="folder of the model artifacts")
@@ -75,6 +85,16 @@ class Settings(BaseSettings):
     monitor_host: str = Field("127.0.0.1", description="address of /healthz, /readyz and /metrics")
     monitor_port: int = Field(0, ge=-1, le=65_535, description="its port; 0 takes a free one and logs it, -1 is off")
     kafka: dict[str, str] = Field({}, description="further librdkafka settings, e.g. SASL and SSL", repr=False)
+    kafka_secrets_file: Path | None = Field(None, description="file of further ones that are secret, name=value a line")
+    replication_factor: int = Field(1, ge=1, le=16, description="brokers that hold a copy of each topic's messages")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_secrets(cls, values: Any) -> Any:
+        """What stands in ``kafka`` wins over the file of secrets."""
+        path = values.get("kafka_secrets_file") if isinstance(values, dict) else None
+        given = values.get("kafka", {}) if path else None
+        return {**values, "kafka": read_secrets(Path(path)) | given} if path and isinstance(given, dict) else values
 
     @classmethod
     def settings_customise_sources(
@@ -94,7 +114,7 @@ def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
     """Read the settings; ``overrides`` (the command line's options) win over everything, unless ``None``.
 
     Raises:
-        ConfigError: the file is missing or no TOML, or a key is unknown or out of range.
+        ConfigError: the file is missing, is no TOML or holds a secret, or a key is unknown or out of range.
     """
     values: dict[str, Any] = {}
     if config is not None:
@@ -104,11 +124,15 @@ def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
             raise ConfigError(f"There is no configuration file {config}.", "Check --config.") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{config} is not TOML: {error}.", "See docs/configuration.md.") from error
+        refuse_secrets(values, config)
     given = _COMMAND_LINE.set({name: value for name, value in overrides.items() if value is not None})
     try:
         return Settings(**values)
     except ValidationError as error:
         raise _explained(error, config) from error
+    except SettingsError as error:
+        # Its cause holds the variable's text, and that may be a secret.
+        raise ConfigError(f"HEDGEFLOW_* is not as expected: {error}.", "Tables and lists are JSON there.") from None
     finally:
         _COMMAND_LINE.reset(given)
 
