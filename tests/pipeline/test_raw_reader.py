@@ -17,7 +17,8 @@ from pipeline.edge import Edge
 from pipeline.lake import Lake, LakeError, positioned
 from pipeline.lake_writer import stored_columns
 from pipeline.log import MemoryLog
-from pipeline.raw_reader import read_log
+from pipeline.raw_files import logs_of
+from pipeline.raw_reader import connected, read_log, read_underlying
 from pipeline.tables import TABLES
 
 PARTITION = {"BTC": 0, "ETH": 1}
@@ -97,10 +98,38 @@ def test_small_reads_give_the_same_bars(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_files_are_read_one_after_another(tmp_path: Path) -> None:
     lake = write(tmp_path, LOG, 50)
-    with raw_reader._connect(str(tmp_path)) as connection:
-        groups = raw_reader._groups(connection, lake, TABLES["book"])
-    assert {partition: {len(group) for group in found} for partition, found in groups.items()} == {0: {1}, 1: {1}}
+    with connected() as connection:
+        groups = {name: log.groups["book"] for name, log in logs_of(connection, lake).items()}
+    assert {name: {len(group) for group in found} for name, found in groups.items()} == {"BTC": {1}, "ETH": {1}}
     assert all(len(found) > 3 for found in groups.values())
+
+
+def test_one_underlying_from_any_row_on(tmp_path: Path) -> None:
+    lake = write(tmp_path, LOG, 50)
+    assert rows_of(list(read_log(tmp_path, underlyings=["ETH"])), "ETH") == rows_of(LOG, "ETH")
+    assert {batch.underlying for batch in read_log(tmp_path, underlyings=["ETH"])} == {"ETH"}
+    with connected(threads=1) as connection:
+        log = logs_of(connection, lake)["ETH"]
+        whole = list(read_underlying(connection, log))
+        assert log.rows == sum(len(each.rows) for each in whole)
+        for number in (0, len(whole) // 2, len(whole) - 1):
+            offsets, rows = whole[number].offsets, whole[number].rows
+            position = (int(offsets[-1]), int(rows[-1]))  # the last row of the piece
+            rest = logs_of(connection, lake, {"ETH": position})["ETH"]
+            found = [each.batch for each in read_underlying(connection, rest, position)]
+            last = whole[number].batch
+            expected = [EventBatch(last.kind, "ETH", last.data.slice(len(rows) - 1))]
+            expected += [each.batch for each in whole[number + 1 :]]
+            assert rows_of(found, "ETH") == rows_of(expected, "ETH")
+            assert rest.rows <= log.rows
+
+
+def test_an_underlying_in_two_partitions_has_no_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, LOG, 50)
+    monkeypatch.setitem(PARTITION, "ETH", 0)
+    write(tmp_path, LOG, 50)
+    with pytest.raises(LakeError, match="ETH lies in partitions"):
+        list(read_log(tmp_path))
 
 
 def test_no_lake_is_an_error_and_an_empty_one_an_empty_log(tmp_path: Path) -> None:

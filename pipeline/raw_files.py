@@ -1,0 +1,103 @@
+"""Which files of a lake hold the log of which underlying, and in what order they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, Final
+
+import duckdb
+import msgspec
+
+from pipeline import topics
+from pipeline.lake import Lake, LakeError
+from pipeline.query import local_path
+from pipeline.tables import TABLES, Table
+
+RAW_TABLES: Final = tuple(table for table in TABLES.values() if table.topic == topics.EVENTS)
+
+Position = tuple[int, int]
+"""(offset, row) of the next row in an underlying's partition: what lies before was read."""
+
+BEGIN: Final[Position] = (0, 0)
+
+
+class UnderlyingLog(msgspec.Struct):
+    """Where the rows of one underlying lie.
+
+    Args:
+        underlying: its name.
+        partition: of the log that holds it.
+        groups: by table, groups of files whose offsets follow one another; files of one group overlap.
+        rows: in these files.
+    """
+
+    underlying: str
+    partition: int
+    groups: dict[str, list[list[str]]] = {}
+    rows: int = 0
+
+
+def logs_of(
+    connection: duckdb.DuckDBPyConnection,
+    lake: Lake,
+    after: Mapping[str, Position] | None = None,
+    underlyings: Collection[str] | None = None,
+) -> dict[str, UnderlyingLog]:
+    """The logs that the lake holds, by underlying.
+
+    Args:
+        connection: DuckDB reads the positions of the rows, two narrow columns, once.
+        lake: whose raw tables are read.
+        after: files that lie before these positions are left out.
+        underlyings: only these.
+
+    Raises:
+        LakeError: an underlying lies in two partitions, so its rows have no order.
+    """
+    found: dict[str, UnderlyingLog] = {}
+    for table in RAW_TABLES:
+        reached: dict[str, int] = {}
+        for underlying, partition, first, last, rows, file in _extents(connection, lake, table):
+            if underlyings is not None and underlying not in underlyings:
+                continue
+            if after and last < after.get(underlying, BEGIN)[0]:
+                continue
+            log = found.setdefault(underlying, UnderlyingLog(underlying, partition))
+            _require_one_partition(log, partition, lake)
+            groups = log.groups.setdefault(table.name, [])
+            if first > reached.get(underlying, -1):
+                groups.append([file])
+            else:
+                groups[-1].append(file)
+            reached[underlying] = max(last, reached.get(underlying, -1))
+            log.rows += rows
+    return dict(sorted(found.items()))
+
+
+def listed(files: Collection[str]) -> str:
+    """A list of files as SQL."""
+    return "[" + ", ".join(quoted(file) for file in files) + "]"
+
+
+def quoted(text: str) -> str:
+    """A string as SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _extents(connection: duckdb.DuckDBPyConnection, lake: Lake, table: Table) -> list[tuple[Any, ...]]:
+    """(underlying, partition, first offset, last offset, rows, file), in the order of the log."""
+    files = [local_path(uri) for uri in lake.files(table)]
+    if not files:
+        return []
+    return connection.execute(
+        "SELECT underlying, topic_partition, min(topic_offset), max(topic_offset), count(*), filename "
+        f"FROM read_parquet({listed(files)}, filename = true) GROUP BY ALL ORDER BY underlying, 3, 4, filename"
+    ).fetchall()
+
+
+def _require_one_partition(log: UnderlyingLog, partition: int, lake: Lake) -> None:
+    if partition != log.partition:
+        raise LakeError(
+            f"{log.underlying} lies in partitions {log.partition} and {partition} of {lake.path}: it has no one order.",
+            "The number of partitions was changed under a running log; backfill the recordings instead.",
+        )
