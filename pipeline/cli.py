@@ -12,11 +12,13 @@ from features.errors import HedgeflowError
 from pipeline.commands import (
     backfill,
     broker,
+    dead_letters,
     demo,
     doctor,
     features,
     forecast,
     hedge,
+    lag,
     regimes,
     replay,
     report,
@@ -38,7 +40,7 @@ app = typer.Typer(
     "6 broker, 7 lake, 8 a check failed, 130 interrupted.",
 )
 
-for module in (demo, replay, backfill, sql, report, doctor, broker):
+for module in (demo, replay, backfill, sql, report, doctor, broker, lag):
     module.register(app)
 for name, group in (
     ("source", source.app),
@@ -48,6 +50,7 @@ for name, group in (
     ("forecast", forecast.app),
     ("hedge", hedge.app),
     ("topics", topics.app),
+    ("dead-letters", dead_letters.app),
 ):
     app.add_typer(group, name=name)
 

@@ -16,6 +16,7 @@ ORDERS: Final = "oms.orders"
 FILLS: Final = "oms.fills"
 OWN_ACTIVITY: Final = "own.activity"
 DEAD_LETTER: Final = "dead-letter"
+REPLAYS: Final = "dead-letter.replays"
 CHECKPOINTS: Final = "checkpoints"
 
 _DAY_MS: Final = 86_400_000
@@ -50,6 +51,7 @@ TOPICS: Final[Mapping[str, TopicSpec]] = {
         TopicSpec(FILLS, key="portfolio"),
         TopicSpec(OWN_ACTIVITY, key="underlying", per_underlying=True),
         TopicSpec(DEAD_LETTER, key="topic"),
+        TopicSpec(REPLAYS, key="topic/partition/offset", compacted=True),
         TopicSpec(CHECKPOINTS, key="stage/partition/slot/key/part", compacted=True),
     )
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -18,6 +18,7 @@ Models = Annotated[Path | None, typer.Option("--models", help="Folder of the mod
 Partitions = Annotated[
     int | None, typer.Option("--partitions", help="Partitions of the topics keyed by underlying.", show_default=False)
 ]
+Format = Annotated[Literal["table", "json"], typer.Option("--format", help="How to print it.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything that is random.")]
 
 
