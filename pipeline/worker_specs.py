@@ -130,6 +130,6 @@ def make_worker(names: Sequence[str], settings: Settings) -> Worker:
     if list(names) == [LAKE]:
         from pipeline.lake_writer import LakeWriter
 
-        return LakeWriter(settings)  # type: ignore[return-value]
+        return Worker(settings, LakeWriter(settings, metrics), metrics, health)
     health.busy("loading")
     return Worker(settings, StageChain(settings, chain_spec(names, settings, metrics), metrics), metrics, health)
