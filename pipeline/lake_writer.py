@@ -1,199 +1,264 @@
 """The ``lake`` worker: every topic into its tables, each row exactly once.
 
-Offsets are committed to Kafka only after all tables hold what lies before them. After a crash the worker therefore
-reads some messages again; each table drops those below the offset that its own last commit names. Rows of our own
-stages may also come twice under new offsets (their worker crashed and sent them again): they carry (key, bar), and
-what is not beyond the last bar of its key is dropped.
+Offsets are committed to Kafka only after all tables hold what lies before them; where the log has to be read again
+after a crash, the tables say themselves, and each drops what lies below the offset that its own last commit names. Rows
+and dead letters of our own stages may also come twice under new offsets (their worker crashed and sent them again):
+computed rows carry (key, bar), and what is not beyond the last bar of its key is dropped; letters name the message that
+they are about.
+
+Commits run in the background. A lake that fails is tried again while rows wait, up to ``lake_waiting_bytes``; then the
+worker pauses.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any, Final
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
-import polars as pl
-import pyarrow as pa
 import structlog
-from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
-from features.events import EventBatch
 from pipeline import topics
 from pipeline.codec import KIND_HEADER, UndecodableError, decode_event, decode_rows, row_schemas
-from pipeline.kafka import (
-    CONNECT_TIMEOUT_S,
-    commit,
-    end_offsets,
-    header,
-    make_consumer,
-    require_broker,
-    static_member,
-    take,
-)
-from pipeline.lake import Lake, LakeError, positioned
-from pipeline.records import record_columns
+from pipeline.kafka import end_offsets, header
+from pipeline.lake import LakeUnavailableError
+from pipeline.lake_writer_commit import LakeCommit, Waiting
+from pipeline.lake_writer_poison import TOLD_BY_A_STAGE, Poison, PoisonLetters
+from pipeline.lake_writer_repeats import last_times
+from pipeline.lake_writer_rows import Piece, stored_columns
+from pipeline.lake_writer_tables import LakeTables
+from pipeline.log_identity import read_log_id
+from pipeline.processor import GroupMetadata, Offsets, Position
+from pipeline.records import record_batch
 from pipeline.settings import Settings
-from pipeline.tables import TABLES, Table, tables_of
+from pipeline.tables import TABLES, tables_of
 from pipeline.user_features import catalogue_of
+
+if TYPE_CHECKING:
+    from pipeline.metrics import WorkerMetrics
+
+__all__ = ["GROUP", "SOURCES", "LakeWriter", "last_times", "stored_columns"]
 
 GROUP: Final = "lake"
 
 SOURCES: Final = tuple(sorted({table.topic for table in TABLES.values()}))
 
+FINAL_S: Final = 12.0
+"""How long the last commit may take when partitions are handed over: less than a supervisor waits for us to stop."""
+
+FINAL_ATTEMPTS: Final = 3
+OPEN_ATTEMPTS: Final = 5
+
 
 class LakeWriter:
-    """Consumes every topic that has a table, until :meth:`stop`."""
+    """A processor whose sink is the lake."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, metrics: WorkerMetrics) -> None:
+        self.name = GROUP
+        self.sources: Sequence[str] = SOURCES
+        self.alone = False
         self._settings = settings
-        self._lake = Lake(settings.lake)
+        self._metrics = metrics
         catalogue = catalogue_of(settings)
         self._schemas = row_schemas(catalogue)
-        self._tables = tables_of(catalogue)
-        self._by_kind = {(table.topic, table.kind): table for table in self._tables.values()}
+        self._all = tuple(tables_of(catalogue).values())
+        self._by_kind = {(table.topic, table.kind): table for table in self._all}
+        self._letters = PoisonLetters(settings)
         self._log = structlog.get_logger().bind(stage=GROUP)
-        self._waiting: dict[str, list[pa.Table]] = {}
-        self._rows = 0
-        self._next: dict[tuple[str, int], int] = {}
-        self._last: dict[str, dict[tuple[Any, ...], int]] = {}
+        self._tables: LakeTables | None = None
+        self._next: dict[Position, int] = {}
+        self._waiting = Waiting()
+        self._commit: LakeCommit | None = None
+        self._durable: dict[Position, int] = {}
         self._last_commit = time.monotonic()
-        self._stopping = False
 
-    def stop(self) -> None:
-        """Commit what is at hand and leave."""
-        self._stopping = True
+    # -- ownership ------------------------------------------------------------------------------------------------
 
-    def run(self) -> None:
-        """Consume until told to stop.
+    def assigned(self, partitions: Collection[Position]) -> Offsets:
+        """Go on where the tables say; another writer may have had these partitions meanwhile, so they are read anew.
 
         Raises:
-            LakeError: the lake cannot be written, or is ahead of the log.
-            BrokerError: the broker is gone or refuses.
+            LakeError: the log is not the one that the lake was written from, or the lake cannot be read.
+            BrokerError: the broker does not answer.
         """
-        require_broker(self._settings)
-        consumer = make_consumer(self._settings, GROUP, static_member(self._settings, GROUP))
-        try:
-            consumer.subscribe(list(SOURCES), on_assign=self._assigned, on_revoke=self._revoked)
-            self._log.info("started", lake=str(self._settings.lake))
-            while not self._stopping:
-                for message in take(consumer, self._settings.batch_messages):
-                    self._take(message)
-                self._commit_if_due(consumer)
-            self._commit(consumer)
-        finally:
-            consumer.close()
-            self._log.info("stopped")
+        if self._commit is not None:
+            self._commit.wait(FINAL_S)
+        log_id = read_log_id(self._settings)
+        ends = end_offsets(self._settings, sorted({topic for topic, _ in partitions}))
+        for attempt in range(OPEN_ATTEMPTS):
+            try:
+                begins = self._opened(partitions, log_id, ends)
+            except LakeUnavailableError as error:
+                if attempt == OPEN_ATTEMPTS - 1:
+                    raise
+                self._log.warning("lake cannot be read", error=str(error))
+                time.sleep(2.0**attempt)
+            else:
+                break
+        self._next.update(begins)
+        self._waiting.begin.update(begins)
+        return begins
 
-    def _take(self, message: Any) -> None:
-        topic, partition, offset = message.topic(), message.partition(), message.offset()
-        if offset < self._next.get((topic, partition), 0):
-            return
-        self._next[topic, partition] = offset + 1
-        kind = header(message, KIND_HEADER) or ""
+    def _opened(self, partitions: Collection[Position], log_id: str, ends: Offsets) -> dict[Position, int]:
+        tables = LakeTables(self._settings.lake, self._all, log_id, self._metrics)
+        tables.require_log(log_id)
+        for position in partitions:
+            tables.require_end(position, ends[position])
+        self._tables = tables
+        return {position: tables.begin(position) for position in partitions}
+
+    def released(self, partitions: Collection[Position]) -> None:
+        """Forget these partitions, and what of theirs is not committed."""
+        for position in partitions:
+            self._next.pop(position, None)
+            self._durable.pop(position, None)
+        self._waiting = self._waiting.without(partitions)
+        if self._commit is not None:
+            self._commit.give_up(partitions)
+
+    # -- messages -------------------------------------------------------------------------------------------------
+
+    def take(self, messages: Sequence[Any]) -> None:
+        """Decode messages, to wait for the next commit."""
+        sizes: dict[str, list[int]] = defaultdict(list)
+        before = self._waiting.rows
+        for message in messages:
+            position, offset = (message.topic(), message.partition()), message.offset()
+            if offset < self._next.get(position, offset + 1):
+                continue
+            self._next[position] = self._waiting.end[position] = offset + 1
+            payload = message.value() or b""
+            sizes[position[0]].append(len(payload))
+            try:
+                self._keep(message, position, offset, payload)
+            except UndecodableError as error:
+                self._leave_out(message, position, offset, error)
+        for topic, each in sizes.items():
+            self._metrics.took(topic, len(each), sum(each))
+        if self._waiting.rows > before:
+            self._tell_waiting()
+
+    def _keep(self, message: Any, position: Position, offset: int, payload: bytes) -> None:
+        topic, kind = position[0], header(message, KIND_HEADER) or ""
         table = self._by_kind.get((topic, kind)) or self._by_kind.get((topic, ""))
-        if table is None or offset < self._lake.version(table, topic, partition):
-            return
-        try:
-            rows = self._decoded(table, kind, message)
-        except UndecodableError as error:
-            # The stage that reads this topic sends the dead letter; here it is only left out.
-            self._log.warning("left out", reason=error.reason, topic=topic, partition=partition, offset=offset)
-            return
-        if rows is not None and rows.num_rows:
-            self._waiting.setdefault(table.name, []).append(rows)
-            self._rows += rows.num_rows
-
-    def _decoded(self, table: Table, kind: str, message: Any) -> pa.Table | None:
-        partition, offset, payload = message.partition(), message.offset(), message.value() or b""
-        if table.topic == topics.EVENTS:
-            batch = decode_event(kind, (message.key() or b"").decode(errors="replace"), payload)
-            return positioned(table, stored_columns(batch), partition, offset, range(batch.data.num_rows))
-        if kind in self._schemas:
+        if table is None:
+            raise UndecodableError("unknown_kind", f"kind {kind!r}")
+        underlying = ""
+        if topic == topics.EVENTS:
+            batch = decode_event(kind, _key(message), payload)
+            data, underlying = batch.data, batch.underlying
+        elif kind in self._schemas:
             data = decode_rows(kind, payload, self._schemas)
-            columns: Mapping[str, Any] = dict(zip(data.schema.names, data.columns, strict=True))
-            count = data.num_rows
         else:
-            columns, count = record_columns(table, message)
-        rows = positioned(table, columns, partition, offset, range(count))
-        return rows.filter(pa.array(self._beyond(table, rows))) if table.key else rows
+            data = record_batch(table, message)
+        self._metrics.rows(topic, data.num_rows)
+        if data.num_rows:
+            self._waiting.add(table.name, Piece(position, offset, data, underlying, len(payload)))
 
-    def _beyond(self, table: Table, rows: pa.Table) -> list[bool]:
-        """Which rows lie beyond the last one of their key."""
-        last = self._last.get(table.name)
-        if last is None:
-            last = self._last[table.name] = last_times(self._lake, table)
-        keep: list[bool] = []
-        columns = [rows.column(name).to_pylist() for name in (*table.key, table.time)]
-        for *key, when in zip(*columns, strict=True):
-            fresh = when > last.get(tuple(key), -1)
-            keep.append(fresh)
-            if fresh:
-                last[tuple(key)] = when
-        return keep
+    def _leave_out(self, message: Any, position: Position, offset: int, error: UndecodableError) -> None:
+        self._metrics.dead_letter(error.reason)
+        self._log.warning("left out", reason=error.reason, topic=position[0], partition=position[1], offset=offset)
+        if position[0] in TOLD_BY_A_STAGE:
+            return
+        kind, key = header(message, KIND_HEADER) or "", (message.key() or b"").decode(errors="replace")
+        poison = Poison(position, offset, error.reason, error.detail, kind, key, message.value() or b"")
+        self._waiting.poison.append(poison)
+        self._waiting.size += len(poison.payload)
 
-    def _commit_if_due(self, consumer: Consumer) -> None:
+    # -- commits --------------------------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """See what became of the commit that runs, and start the next when it is time.
+
+        Raises:
+            HedgeflowError: the lake cannot be written, now or later.
+        """
+        self._settle()
+        if self._commit is not None:
+            self._commit.start(self._opened_tables())
+        elif self._waiting.end and self._is_time():
+            self._begin_commit()
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What is kept in memory for the lake, the commit that runs included."""
+        return self._waiting.size + (0 if self._commit is None else self._commit.waiting.size)
+
+    def full(self) -> bool:
+        """Whether more waits than may."""
+        return self.waiting_bytes >= self._settings.lake_waiting_bytes
+
+    def due(self) -> bool:
+        """Whether a commit has ended whose offsets nobody knows yet."""
+        self._settle()
+        return bool(self._durable)
+
+    def checkpoint(self, group: GroupMetadata, *, final: bool) -> Offsets:
+        """The offsets of the commits that have ended; ``final`` waits for the rest, within reason."""
+        if final:
+            self._finish()
+        self._settle()
+        durable, self._durable = self._durable, {}
+        return durable
+
+    def close(self) -> None:
+        """Nothing is open between commits."""
+
+    def _finish(self) -> None:
+        """Commit what waits. A lake that fails now leaves it to the next owner: the log has it."""
+        deadline = time.monotonic() + FINAL_S
+        attempts = 0
+        while self._commit is not None or self._waiting.end:
+            if self._commit is None:
+                self._begin_commit()
+            elif not self._commit.running:
+                self._commit.start(self._opened_tables(), at_once=True)
+            commit = self._commit
+            if commit is not None:
+                failures = commit.failures
+                commit.wait(max(0.0, deadline - time.monotonic()))
+                attempts += commit.failures - failures
+            self._settle()
+            if self._commit is not None and (attempts >= FINAL_ATTEMPTS or time.monotonic() >= deadline):
+                self._log.warning("left to the next owner", rows=self._waiting.rows + self._commit.waiting.rows)
+                return
+
+    def _is_time(self) -> bool:
         waited_ms = (time.monotonic() - self._last_commit) * 1_000
-        if self._rows >= self._settings.lake_commit_rows or waited_ms >= self._settings.lake_commit_interval_ms:
-            self._commit(consumer)
-
-    def _commit(self, consumer: Consumer) -> None:
-        """Tables first, offsets last."""
-        self._last_commit = time.monotonic()
-        for name, pieces in self._waiting.items():
-            table = self._tables[name]
-            offsets = {key: offset for key, offset in self._next.items() if key[0] == table.topic}
-            self._lake.append(table, pa.concat_tables(pieces), offsets)
-        self._waiting.clear()
-        self._rows = 0
-        refused = commit(consumer, self._next)
-        if refused:
-            # The messages come again; each table drops those below the offset of its own last commit.
-            self._log.warning("commit refused", error=refused)
-
-    def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        # Another writer may have had these partitions meanwhile: read the tables anew.
-        self._lake = Lake(self._settings.lake)
-        self._last.clear()
-        committed = consumer.committed(partitions, timeout=CONNECT_TIMEOUT_S)
-        ends = end_offsets(self._settings, sorted({each.topic for each in partitions}))
-        for each in committed:
-            self._refuse_lost_log(each, ends)
-            if each.offset < 0:
-                each.offset = OFFSET_BEGINNING
-        consumer.assign(committed)
-
-    def _refuse_lost_log(self, where: TopicPartition, ends: Mapping[tuple[str, int], int]) -> None:
-        """A broker that came back empty would make us drop new rows as old ones: stop instead."""
-        end = ends[where.topic, where.partition]
-        known = max(
-            self._lake.version(t, where.topic, where.partition) for t in self._tables.values() if t.topic == where.topic
+        return (
+            self._waiting.rows >= self._settings.lake_commit_rows
+            or waited_ms >= self._settings.lake_commit_interval_ms
+            or self.full()
         )
-        if known > end:
-            raise LakeError(
-                f"The lake holds {where.topic}/{where.partition} up to offset {known}, the broker only up to {end}.",
-                "The embedded broker keeps nothing when it stops: use another --lake for a new log.",
-            )
 
-    def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._commit(consumer)
-        for each in partitions:
-            self._next.pop((each.topic, each.partition), None)
+    def _begin_commit(self) -> None:
+        self._last_commit = time.monotonic()
+        waiting, self._waiting = self._waiting, Waiting(begin=dict(self._next))
+        self._commit = LakeCommit(waiting, self._letters, self._metrics)
+        self._commit.start(self._opened_tables())
+
+    def _settle(self) -> None:
+        commit = self._commit
+        if commit is None or commit.running or not commit.done:
+            return
+        self._commit = None
+        self._durable.update({position: at for position, at in commit.waiting.end.items() if position in self._next})
+        if commit.failures:
+            self._log.info("commit succeeded", failures=commit.failures)
+        self._tell_waiting()
+
+    def _tell_waiting(self) -> None:
+        running = 0 if self._commit is None else self._commit.waiting.rows
+        self._metrics.lake_waiting(self._waiting.rows + running)
+
+    def _opened_tables(self) -> LakeTables:
+        assert self._tables is not None  # nothing is taken before partitions are assigned
+        return self._tables
 
 
-def stored_columns(batch: EventBatch) -> Mapping[str, pa.Array]:
-    """The columns of raw rows as the lake stores them."""
-    data = batch.data
-    columns = dict(zip(data.schema.names, data.columns, strict=True))
-    columns["instrument"] = data.column(0).dictionary_decode()
-    if "flags" in columns:
-        columns["flags"] = columns["flags"].cast(pa.int16())
-    return {"underlying": pa.array([batch.underlying] * data.num_rows, pa.utf8()), **columns}
-
-
-def last_times(lake: Lake, table: Table) -> dict[tuple[Any, ...], int]:
-    """The last ``time`` of every key that the table holds."""
-    files = lake.files(table)
-    if not files:
-        return {}
-    frame = pl.scan_parquet(files, hive_partitioning=True).group_by(table.key).agg(pl.col(table.time).max()).collect()
-    return {tuple(row[:-1]): int(row[-1]) for row in frame.select(*table.key, table.time).iter_rows()}
+def _key(message: Any) -> str:
+    try:
+        return bytes(message.key() or b"").decode()
+    except UnicodeDecodeError:
+        raise UndecodableError("undecodable", "the key is no text") from None

@@ -11,30 +11,53 @@ import pyarrow as pa
 from pipeline import topics
 from pipeline.codec import UndecodableError
 from pipeline.kafka import header
-from pipeline.tables import DEAD_LETTER_COLUMNS, Table
+from pipeline.tables import Table
 
 NANOS_PER_MILLI: Final = 1_000_000
 
-Columns = Mapping[str, pa.Array]
+_INT64: Final = 1 << 63
 
 
-def record_columns(table: Table, message: Any) -> tuple[Columns, int]:
-    """The columns of one message, and how many rows they have."""
-    rows = _DECODERS[table.topic](message)
-    columns = {field.name: pa.array([row.get(field.name) for row in rows], field.type) for field in table.columns}
-    return columns, len(rows)
+def record_batch(table: Table, message: Any) -> pa.RecordBatch:
+    """The rows of one message.
+
+    Raises:
+        UndecodableError: it is no record of its topic.
+    """
+    try:
+        rows = _DECODERS[table.topic](message)
+        columns = [pa.array([row.get(field.name) for row in rows], field.type) for field in table.columns]
+    except (pa.ArrowException, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise UndecodableError("undecodable", f"{type(error).__name__}: {error}".splitlines()[0][:200]) from error
+    data = pa.RecordBatch.from_arrays(columns, schema=table.columns)
+    for name in (table.time, *table.key):
+        if data.column(name).null_count:
+            raise UndecodableError("null_in_required", f"column {name}")
+    return data
 
 
 def _dead_letter(message: Any) -> list[dict[str, Any]]:
-    """A dead letter's headers; its time is when the broker took it, for its own event may have none."""
-    known = {name: header(message, name) for name in ("reason", "detail", "rows", "origin", "stage")}
-    position = {f"source_{name}": header(message, name) for name in ("topic", "partition", "offset")}
-    row: dict[str, Any] = {**known, **position}
-    for name in ("rows", "source_partition", "source_offset"):
-        row[name] = None if row[name] is None else int(row[name])
+    """A dead letter's headers; its time is when the broker took it, for its own event may have none.
+
+    A letter is never refused: a header that is no number is null.
+    """
+    names = ("reason", "detail", "origin", "stage", "source_kind", "source_key")
+    row: dict[str, Any] = {name: header(message, name) for name in names}
+    row["rows"] = _number(header(message, "rows"))
+    row["source_topic"] = header(message, "topic")
+    row["source_partition"] = _number(header(message, "partition"))
+    row["source_offset"] = _number(header(message, "offset"))
     row["ts_event"] = message.timestamp()[1] * NANOS_PER_MILLI
     row["payload"] = message.value() or b""
-    return [{field.name: row[field.name] for field in DEAD_LETTER_COLUMNS}]
+    return [row]
+
+
+def _number(text: str | None) -> int | None:
+    try:
+        number = None if text is None else int(text)
+    except ValueError:
+        return None
+    return number if number is not None and -_INT64 <= number < _INT64 else None
 
 
 def _input(message: Any) -> list[dict[str, Any]]:
@@ -62,7 +85,7 @@ def _fill(message: Any) -> list[dict[str, Any]]:
     return [{**_json(message.value() or b""), "portfolio": header(message, "portfolio")}]
 
 
-def _json(document: bytes) -> dict[str, Any]:
+def _json(document: bytes) -> Mapping[str, Any]:
     """A record.
 
     Raises:

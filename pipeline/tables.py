@@ -80,6 +80,8 @@ DEAD_LETTER_COLUMNS: Final = _record(
     ("source_topic", pa.utf8()),
     ("source_partition", pa.int64()),
     ("source_offset", pa.int64()),
+    ("source_kind", pa.utf8()),
+    ("source_key", pa.utf8()),
     ("payload", pa.binary()),
 )
 INPUT_COLUMNS: Final = _record(
