@@ -26,16 +26,15 @@ from typing import Any, Final
 
 import numpy as np
 
-from benchmarks.soak_market import Feed, Prepared, edged_events, market, prepare
+from benchmarks.soak_market import Prepared, edged_events, market, prepare
+from benchmarks.soak_system import ALONE, CHAINED, under_load
 from benchmarks.soak_truth import Truth, truth_of
 from benchmarks.where import where
 from pipeline.broker import EmbeddedBroker, free_port
 from pipeline.kafka import create_topics
-from pipeline.processes import Workers, environment_of
+from pipeline.processes import Workers
 from pipeline.settings import Settings
 
-ALONE: Final = ("features", "universe", "signals", "decisions", "own", "lake")
-CHAINED: Final = ("features-universe-signals-decisions", "own", "lake")
 FAULTS: Final = ("kill", "pause", "hang", "drop")
 FIXTURES: Final = Path(__file__).parent.parent / "tests" / "fixtures"
 
@@ -83,7 +82,9 @@ class Result:
 class Disturber:
     """Does to the processes what the plan says."""
 
-    def __init__(self, plan: Plan, workers: Workers, settings: Settings, broker: EmbeddedBroker, proxy: Any) -> None:
+    def __init__(
+        self, plan: Plan, workers: Workers, settings: Settings, broker: EmbeddedBroker | None, proxy: Any
+    ) -> None:
         self._plan = plan
         self._workers = workers
         self._session_s = settings.session_timeout_ms / 1_000
@@ -135,6 +136,7 @@ class Disturber:
             time.sleep(self._session_s * float(self._rng.uniform(0.2, 1.5)))
             worker.resume()
         elif kind == "hang":
+            assert self._broker is not None
             os.kill(self._broker.pid, signal.SIGSTOP)
             time.sleep(self._plan.hang_s)
             os.kill(self._broker.pid, signal.SIGCONT)
@@ -165,26 +167,18 @@ def soak(prepared: Prepared, plan: Plan, folder: Path, say: Callable[[str], None
         bootstrap = proxy.address if proxy else broker.bootstrap
         settings = prepared.settings(bootstrap=bootstrap, lake=folder / "lake", **changes)
         create_topics(settings)
-        workers = stack.enter_context(Workers(settings, environment_of(settings), folder / "logs"))
-        workers.start(*plan.workers)
-        feed = Feed(settings, prepared.config, plan.speed).start()
-        disturber = Disturber(plan, workers, settings, broker, proxy)
+        with under_load(prepared, settings, folder, plan.workers, plan.speed) as system:
+            disturber = Disturber(plan, system.workers, settings, broker, proxy)
 
-        def progress() -> None:
-            say(
-                f"{sum(disturber.faults.values())} faults, {feed.sent:,} messages sent, {time.monotonic() - begin:.0f} s"
-            )
+            def progress() -> None:
+                faults, passed = sum(disturber.faults.values()), time.monotonic() - begin
+                say(f"{faults} faults, {system.feed.sent:,} messages sent, {passed:.0f} s")
 
-        try:
             disturber.run(progress)
-        finally:
-            batches = feed.stop()
-        workers.drain(600)
-        workers.stop()
+            batches = system.feed.stop()
         truth = truth_of(settings, folder, edged_events(prepared.config, batches))
-    return Result(
-        truth, disturber.faults, disturber.kills, restored(folder / "logs"), batches, time.monotonic() - begin
-    )
+    went_on = restored(folder / "logs")
+    return Result(truth, disturber.faults, disturber.kills, went_on, batches, time.monotonic() - begin)
 
 
 def restored(logs: Path) -> int:

@@ -72,6 +72,11 @@ class Truth:
         """Nothing lost, nothing twice, nothing else."""
         return not self.lost and not self.twice and not self.complaints
 
+    def summary(self) -> str:
+        """One line."""
+        rows = ", ".join(f"{name} {next(iter(found.values())).rows:,}" for name, found in self.tables.items())
+        return f"lost {self.lost}, twice {self.twice}, other complaints {len(self.complaints)} ({rows} rows)"
+
     def report(self) -> str:
         """A table for people."""
         lines = [f"{'table':<16}{'beside':<14}{'rows':>9}{'lost':>7}{'twice':>7}"]
