@@ -1,60 +1,121 @@
-"""DuckDB over the lake: a view per table, each over one snapshot of its Delta log."""
+"""DuckDB over the lake: a view per table, each over one snapshot of its Delta log, and the macros of a researcher."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Final
 
 import duckdb
-import pyarrow as pa
+from deltalake import DeltaTable, Schema
 
+from features.catalog import STANDARD, Catalogue
 from pipeline.lake import Lake, require_lake
-from pipeline.tables import TABLES, Table
+from pipeline.lake_location import Place
+from pipeline.query_comments import column_comments
+from pipeline.query_macros import create_macros
+from pipeline.query_time import AsOf, moment, versions
+from pipeline.query_views import (
+    FILES,
+    columns_of,
+    comment_view,
+    create_view,
+    dataset_of,
+    select_files,
+    select_nothing,
+)
+from pipeline.tables import Table, tables_of
 
-_SQL_TYPES: Final = {
-    "int8": "TINYINT",
-    "int16": "SMALLINT",
-    "int32": "INTEGER",
-    "int64": "BIGINT",
-    "double": "DOUBLE",
-    "bool": "BOOLEAN",
-    "string": "VARCHAR",
-    "binary": "BLOB",
-}
+_OPENERS: Final = 4
+"""Tables that are opened at once: reading a log is waiting, most of all for an object store."""
+
+# Files of a Delta table never change, so what was read of one once is still true.
+_SETTINGS: Final = """
+SET TimeZone = 'UTC';
+SET parquet_metadata_cache = true;
+SET validate_external_file_cache = 'NO_VALIDATION';
+"""
 
 
-def open_lake(path: str | Path) -> duckdb.DuckDBPyConnection:
-    """A DuckDB connection with a view per table of the lake at ``path``.
+def open_lake(
+    place: Place,
+    *,
+    as_of: AsOf | None = None,
+    storage_options: Mapping[str, str] | None = None,
+    catalogue: Catalogue = STANDARD,
+) -> duckdb.DuckDBPyConnection:
+    """A DuckDB connection with a view per table of the lake at ``place``.
 
-    The views stand on the Delta snapshots of this moment; open again to see later rows. A table without rows is an
-    empty view with its columns, so that a query never fails for lack of data.
+    The views stand on the Delta snapshots of this moment, or of ``as_of``; open again to see later rows. A table
+    without rows is an empty view with its columns, so that a query never fails for lack of data. Views and columns
+    carry what they mean, and their units, as comments (``duckdb_columns()``); ``docs/queries.md`` has the macros.
+    Of a lake at a URL the views belong to this connection: open the lake again instead of taking a cursor.
+
+    Args:
+        place: a folder, a URL such as ``s3://bucket/lake``, or ``settings.lake``, which brings its options along.
+        as_of: a commit time for all tables (ISO 8601 text, ns since 1970 UTC or a datetime), or versions by table.
+        storage_options: what opens the store of a URL, as deltalake takes it (``AWS_REGION`` ...).
+        catalogue: says what features mean; a user's own are told by ``catalogue_of(settings)``. The columns are
+            those of the lake, whatever it says.
 
     Raises:
-        LakeError: there is no lake.
+        LakeError: there is no lake, or no such snapshot.
+        BadInputError: ``as_of`` names no time or an unknown table.
     """
-    lake = require_lake(path)
+    lake = require_lake(place, storage_options)
+    tables = tables_of(catalogue)
+    at = _when_by_table(tables, as_of)
+    with ThreadPoolExecutor(_OPENERS) as pool:
+        snapshots = dict(
+            zip(tables, pool.map(lambda table: _snapshot(lake, table, at[table.name]), tables.values()), strict=True)
+        )
     connection = duckdb.connect()
-    connection.execute("SET TimeZone = 'UTC'")
-    for table in TABLES.values():
-        connection.execute(f"CREATE VIEW {table.name} AS {_select(lake, table)}")
-        comment = table.doc.replace("'", "''")
-        connection.execute(f"COMMENT ON VIEW {table.name} IS '{comment}'")
+    connection.execute(f"{_SETTINGS} CREATE SCHEMA {FILES};")
+    for table in tables.values():
+        _define(connection, lake, table, snapshots[table.name], catalogue)
+    create_macros(connection)
     return connection
 
 
-def _select(lake: Lake, table: Table) -> str:
-    files = lake.files(table)
-    if files:
-        listed = ", ".join("'" + local_path(file).replace("'", "''") + "'" for file in files)
-        return f"SELECT * FROM read_parquet([{listed}], hive_partitioning = true, union_by_name = true)"
-    columns = ", ".join(f"NULL::{_sql_type(field.type)} AS {field.name}" for field in table.schema)
-    return f"SELECT {columns} WHERE false"
+def _when_by_table(tables: Mapping[str, Table], as_of: AsOf | None) -> Mapping[str, int | datetime | None]:
+    if as_of is None or isinstance(as_of, Mapping):
+        given = versions(as_of or {})
+        return {name: given.get(name) for name in tables}
+    return dict.fromkeys(tables, moment(as_of))
+
+
+def _snapshot(lake: Lake, table: Table, at: int | datetime | None) -> DeltaTable | None:
+    """``None``: there is no such table, or there was none yet."""
+    if not lake.exists(table):
+        return None
+    newest = lake.delta(table)
+    if at is None:
+        return newest
+    if isinstance(at, datetime) and _created(newest) > at:
+        return None
+    return lake.delta(table, at)
+
+
+def _created(snapshot: DeltaTable) -> datetime:
+    return datetime.fromtimestamp(snapshot.metadata().created_time / 1_000, UTC)
+
+
+def _define(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, table: Table, snapshot: DeltaTable | None, catalogue: Catalogue
+) -> None:
+    name = table.name
+    columns = columns_of(Schema.from_arrow(table.schema) if snapshot is None else snapshot.schema())
+    if snapshot is None or not snapshot.file_uris():
+        create_view(connection, name, select_nothing(columns))
+    elif lake.path.remote:
+        connection.register(f"{name}_files", dataset_of(snapshot))
+        create_view(connection, name, f"SELECT * FROM {name}_files")
+    else:
+        create_view(connection, name, select_files(snapshot))
+    comment_view(connection, name, table.doc, columns, column_comments(name, catalogue))
 
 
 def local_path(uri: str) -> str:
     """The path of a file URI."""
     return uri.removeprefix("file://")
-
-
-def _sql_type(type_: pa.DataType) -> str:
-    return _SQL_TYPES[str(type_)]
