@@ -12,6 +12,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from features.errors import HedgeflowError
+from pipeline.connection import SILENCE_S, ConnectionErrors, made
 from pipeline.settings import Settings
 from pipeline.topics import TOPICS, TopicSpec
 
@@ -46,7 +47,8 @@ def make_producer(settings: Settings, linger_ms: float = 5, transactional_id: st
     """A producer that neither duplicates nor reorders what it retries; with an id, one of transactions."""
     patience_ms = settings.broker_patience_ms
     transactions = {"transactional.id": transactional_id, "transaction.timeout.ms": patience_ms}
-    return Producer(
+    return made(
+        Producer,
         {
             **_common(settings),
             **(transactions if transactional_id else {}),
@@ -56,13 +58,14 @@ def make_producer(settings: Settings, linger_ms: float = 5, transactional_id: st
             "queue.buffering.max.messages": 200_000,
             "queue.buffering.max.kbytes": 131_072,
             "delivery.timeout.ms": patience_ms,
-        }
+        },
     )
 
 
 def make_consumer(settings: Settings, group: str, extra: Mapping[str, Any] | None = None) -> Consumer:
     """A consumer that commits only when told; ``range`` keeps partitions of several topics together."""
-    return Consumer(
+    return made(
+        Consumer,
         {
             **_common(settings),
             "group.id": f"{settings.application}.{group}",
@@ -75,7 +78,7 @@ def make_consumer(settings: Settings, group: str, extra: Mapping[str, Any] | Non
             "queued.max.messages.kbytes": 65_536,
             "fetch.queue.backoff.ms": 5,
             **(extra or {}),
-        }
+        },
     )
 
 
@@ -96,22 +99,27 @@ def make_reader(settings: Settings) -> Consumer:
 
 def make_admin(settings: Settings) -> AdminClient:
     """An administrator of topics."""
-    return AdminClient(_common(settings))
+    return made(AdminClient, _common(settings))
 
 
 def require_broker(settings: Settings, timeout_s: float = CONNECT_TIMEOUT_S) -> Any:
-    """The cluster's metadata.
+    """The cluster's metadata; after ``SILENCE_S`` a person is told what we wait for.
 
     Raises:
-        BrokerError: nothing answers at ``settings.bootstrap``.
+        BrokerError: nothing answers at ``settings.bootstrap``, or it does not let us in.
+        ConfigError: librdkafka refuses the setting ``kafka``.
     """
-    try:
-        return make_admin(settings).list_topics(timeout=timeout_s)
-    except KafkaException as error:
-        raise BrokerError(
-            f"No Kafka broker answers at {settings.bootstrap}.",
-            "Start one with `hedgeflow broker`, or point --bootstrap at yours.",
-        ) from error
+    errors = ConnectionErrors()
+    admin = made(AdminClient, _common(settings) | {"error_cb": errors})
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            return admin.list_topics(timeout=max(0.1, min(SILENCE_S, deadline - time.monotonic())))
+        except KafkaException as failure:
+            admin.poll(0)  # the reasons come as events
+            if errors.lasting or time.monotonic() >= deadline:
+                raise BrokerError(*errors.explained(settings.bootstrap)) from failure
+            errors.tell_waiting(settings.bootstrap)
 
 
 def create_topics(settings: Settings, specs: Sequence[TopicSpec] = tuple(TOPICS.values())) -> list[str]:
