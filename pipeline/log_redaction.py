@@ -9,6 +9,8 @@ from typing import Any, Final
 
 import structlog
 
+from pipeline.secrets import is_secret
+
 MASK: Final = "***"
 SHORTEST: Final = 4
 """A shorter secret would take every line apart; it is masked where it stands under its name."""
@@ -23,7 +25,11 @@ _USER_OF_URL: Final = re.compile(r'(://[^/\s:@"]*:)[^/\s@"]+@')
 
 def secret_values(*options: Mapping[str, str]) -> frozenset[str]:
     """The values of options whose names say that they are secret."""
-    return frozenset(value for each in options for name, value in each.items() if _SECRET_NAME.search(name) and value)
+    return frozenset(value for each in options for name, value in each.items() if _is_secret(name) and value)
+
+
+def _is_secret(name: str) -> bool:
+    return is_secret(name) or _SECRET_NAME.search(name) is not None
 
 
 class Redacted:
@@ -58,8 +64,7 @@ class Redacted:
 def _masked(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {
-            name: MASK if _SECRET_NAME.search(str(name)) and each is not None else _masked(each)
-            for name, each in value.items()
+            name: MASK if _is_secret(str(name)) and each is not None else _masked(each) for name, each in value.items()
         }
     if isinstance(value, list | tuple):
         return [_masked(each) for each in value]

@@ -26,6 +26,8 @@ DECISION_BUCKETS: Final = (
 )
 DURATION_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
+REPLAY_S: Final = 86_400.0
+
 MAX_REASONS: Final = 40
 OTHER: Final = "other"
 """So many reasons of dead letters have a series of their own; what is no short word, or comes later, is ``other``."""
@@ -68,7 +70,7 @@ class WorkerMetrics:
         self._queue = level("hedgeflow_queue_messages", "Messages sent that the broker has not acknowledged.")
         self._decision = spread(
             "hedgeflow_event_to_decision_seconds",
-            "From the arrival of the event that completes a bar to its decision.",
+            "From the edge's receiving what completes a bar to its decision.",
             DECISION_BUCKETS,
         )
 
@@ -154,8 +156,9 @@ class WorkerMetrics:
         self._scraped.watermark_ns = stream_ns if known is None else max(stream_ns, known)
 
     def event_to_decision(self, seconds: float) -> None:
-        """From the arrival of the event that completes a bar to the decision, acknowledged."""
-        self._decision.observe(seconds)
+        """From the edge's receiving what completes a bar to its decision; a replay of another day says nothing."""
+        if seconds < REPLAY_S:
+            self._decision.observe(seconds)
 
     # -- state ---------------------------------------------------------------------------------------------------------
 
