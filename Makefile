@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 DEMO ?=
+BOOTSTRAP ?=
+DELETE_TOPICS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev demo test check format clean
@@ -41,8 +43,14 @@ check: install-dev ## format, lint, types, import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-test: check ## check, then all tests
+ifeq ($(BOOTSTRAP),)
+test: check ## check, then all tests; BOOTSTRAP=host:port runs the integration tests on your Kafka
 	$(BIN)/pytest -n 2 --dist loadgroup
+else
+# One after another: they share your broker, and each deletes hedgeflow's topics there, which wants DELETE_TOPICS=yes.
+test: install-dev
+	HEDGEFLOW_TEST_BOOTSTRAP=$(BOOTSTRAP) HEDGEFLOW_TEST_MAY_DELETE_TOPICS=$(DELETE_TOPICS) $(BIN)/pytest tests/integration
+endif
 
 format: install-dev ## format and fix what can be fixed
 	$(BIN)/ruff format .

@@ -6,10 +6,11 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
+import broker_under_test
 import pytest
+from broker_under_test import Broker
 from confluent_kafka import Producer
 from small_market import small_market
 
@@ -29,16 +30,10 @@ from pipeline.settings import Settings
 pytestmark = pytest.mark.broker
 
 
-@pytest.fixture(scope="module")
-def broker() -> Iterator[EmbeddedBroker]:
-    with EmbeddedBroker() as running:
-        yield running
-
-
 @pytest.fixture
-def settings(broker: EmbeddedBroker, tmp_path: Path) -> Settings:
+def settings(shared_broker: Broker, tmp_path: Path) -> Settings:
     settings = Settings(
-        bootstrap=broker.bootstrap,
+        bootstrap=shared_broker.bootstrap,
         lake=tmp_path / "lake",
         reference={"BTC": "test:BTC-PERPETUAL", "ETH": "test:ETH-PERPETUAL"},
         application=f"test-{tmp_path.name}",
@@ -46,7 +41,7 @@ def settings(broker: EmbeddedBroker, tmp_path: Path) -> Settings:
         lake_commit_interval_ms=200,
         session_timeout_ms=3_000,
     )
-    create_topics(settings)
+    broker_under_test.create_topics(shared_broker, settings)
     return settings
 
 
@@ -147,9 +142,9 @@ def test_a_lake_that_is_ahead_of_the_log_stops_the_writer(settings: Settings) ->
         LakeWriter(settings).run()
 
 
-def test_a_port_in_use_is_named(broker: EmbeddedBroker) -> None:
-    with pytest.raises(ConfigError, match=rf"Port {broker.port} on 127.0.0.1 is in use.*--port"):
-        EmbeddedBroker(broker.port).start()
+def test_a_port_in_use_is_named(own_broker: EmbeddedBroker) -> None:
+    with pytest.raises(ConfigError, match=rf"Port {own_broker.port} on 127.0.0.1 is in use.*--port"):
+        EmbeddedBroker(own_broker.port).start()
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from broker_under_test import broker_under_test, create_topics
 
 from features.events import NANO, EventBatch
 from hedger.backtest import run as run_backtest
@@ -20,12 +21,11 @@ from hedger.portfolio import demo_portfolio, encode_portfolio
 from hedger.profit import signal_inputs
 from hedger.training import TrainingConfig
 from pipeline.backfill import backfill
-from pipeline.broker import EmbeddedBroker
 from pipeline.codec import KIND_HEADER
 from pipeline.compare import compare
 from pipeline.edge import Edge
 from pipeline.fit import fit_forecast_artifact, fit_regimes_artifact, train_policy_artifact
-from pipeline.kafka import committed_offsets, create_topics
+from pipeline.kafka import committed_offsets
 from pipeline.lake import Lake
 from pipeline.log import KafkaLog, MemoryLog, Outbox
 from pipeline.model_folders import POLICY_FOLDER
@@ -72,9 +72,10 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def settings(prepared: Path, tmp_path: Path) -> Iterator[Settings]:
-    with EmbeddedBroker() as broker:
+    with broker_under_test() as broker:
         settings = Settings(
             bootstrap=broker.bootstrap,
+            application=tmp_path.name,
             reference=REFERENCE,
             lake=tmp_path / "lake",
             models=prepared / "models",
@@ -86,7 +87,7 @@ def settings(prepared: Path, tmp_path: Path) -> Iterator[Settings]:
             batch_messages=20,
             member="a",
         )
-        create_topics(settings)
+        create_topics(broker, settings)
         yield settings
 
 

@@ -9,17 +9,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import broker_under_test
 import pytest
+from broker_under_test import Broker
 from confluent_kafka import TopicPartition
 
 from features.book import replay_l2
 from features.errors import ConfigError
 from features.events import EventBatch, Kind
-from pipeline.broker import EmbeddedBroker
 from pipeline.codec import KIND_HEADER, decode_event
 from pipeline.kafka import BrokerError, create_topics, header, make_producer, make_reader, read_to_end
 from pipeline.settings import Settings
@@ -36,18 +37,12 @@ NOW_NS = time.time_ns() // 10**9 * 10**9
 GIVEN = TardisIncrements([], {"desk:*": ("0.1", "0.001")})
 
 
-@pytest.fixture(scope="module")
-def broker() -> Iterator[EmbeddedBroker]:
-    with EmbeddedBroker() as running:
-        yield running
-
-
 @pytest.fixture
-def settings(broker: EmbeddedBroker, tmp_path: Path) -> Settings:
+def settings(shared_broker: Broker, tmp_path: Path) -> Settings:
     settings = Settings(
-        bootstrap=broker.bootstrap, application=f"t-{tmp_path.name}", session_timeout_ms=1_000, batch_messages=20
+        bootstrap=shared_broker.bootstrap, application=f"t-{tmp_path.name}", session_timeout_ms=1_000, batch_messages=20
     )
-    create_topics(settings)
+    broker_under_test.create_topics(shared_broker, settings)
     return settings
 
 

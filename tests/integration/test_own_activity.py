@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from broker_under_test import broker_under_test, create_topics
 from hedge_market import FixedBand, portfolio, random_walk
 
 from features.errors import HedgeflowError
@@ -19,11 +20,10 @@ from hedger.paper import PaperGateway
 from hedger.portfolio import encode_portfolio
 from hedger.profit import signal_inputs
 from pipeline.backfill_own_activity import backfill_own_activity
-from pipeline.broker import EmbeddedBroker
 from pipeline.checkpoint import Checkpoint, CheckpointStore
 from pipeline.codec import KIND_HEADER, encode
 from pipeline.compare import compare
-from pipeline.kafka import create_topics, partition_of
+from pipeline.kafka import partition_of
 from pipeline.lake import Lake
 from pipeline.lake_writer import LakeWriter
 from pipeline.log import Outbox
@@ -78,16 +78,17 @@ def test_after_a_crash_each_row_is_told_once_and_as_a_backfill_tells_it(tmp_path
     items = list(run(market, Decider(portfolio(), Limits(), FixedBand(0.0, 0.0)), PaperGateway()).inputs)
     half = len(items) // 2
     (tmp_path / "portfolio.json").write_bytes(encode_portfolio(portfolio()))
-    with EmbeddedBroker() as broker:
+    with broker_under_test() as broker:
         settings = Settings(
             bootstrap=broker.bootstrap,
+            application=tmp_path.name,
             lake=tmp_path / "lake",
             portfolio=tmp_path / "portfolio.json",
             checkpoint_interval_ms=50,
             lake_commit_interval_ms=200,
             batch_messages=5,
         )
-        create_topics(settings)
+        create_topics(broker, settings)
         lake = LakeWriter(settings)
         writing = threading.Thread(target=lake.run)
         writing.start()

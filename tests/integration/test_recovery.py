@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from broker_under_test import Broker, create_topics
 from faults import FaultyLog
 from small_market import edged, small_market
 
 from features.events import EventBatch
 from pipeline.backfill import backfill
-from pipeline.broker import EmbeddedBroker
 from pipeline.compare import Comparison, compare
 from pipeline.edge import Edge
-from pipeline.kafka import committed_offsets, create_topics
+from pipeline.kafka import committed_offsets
 from pipeline.lake import Lake
 from pipeline.log import KafkaLog
 from pipeline.processes import Workers, environment_of
@@ -30,15 +29,10 @@ REFERENCE = {"BTC": "test:BTC-PERPETUAL", "ETH": "test:ETH-PERPETUAL"}
 EVENTS = small_market(60, seed=5)
 
 
-@pytest.fixture
-def broker() -> Iterator[EmbeddedBroker]:
-    with EmbeddedBroker() as running:
-        yield running
-
-
-def make_settings(broker: EmbeddedBroker, folder: Path, partitions: int = 2) -> Settings:
+def make_settings(broker: Broker, folder: Path, partitions: int = 2) -> Settings:
     return Settings(
         bootstrap=broker.bootstrap,
+        application=folder.name,
         partitions=partitions,
         lake=folder / "lake",
         reference=REFERENCE,
@@ -57,11 +51,9 @@ def compared(settings: Settings, folder: Path, events: list[EventBatch] | None =
 
 
 @pytest.mark.parametrize("partitions", [1, 4])  # two: with the kills below
-def test_the_number_of_partitions_does_not_change_a_bit(
-    broker: EmbeddedBroker, tmp_path: Path, partitions: int
-) -> None:
+def test_the_number_of_partitions_does_not_change_a_bit(broker: Broker, tmp_path: Path, partitions: int) -> None:
     settings = make_settings(broker, tmp_path, partitions)
-    create_topics(settings)
+    create_topics(broker, settings)
     log = KafkaLog(settings)
     with Workers(settings, environment_of(settings), tmp_path / "logs") as workers:
         workers.start("features", "universe", "lake")
@@ -84,10 +76,10 @@ def compared_again(settings: Settings, folder: Path) -> list[Comparison]:
     return [compare(Lake(settings.lake), again, name) for name in ("features", "universe")]
 
 
-def test_workers_killed_paused_and_fed_with_lost_and_repeated_messages(broker: EmbeddedBroker, tmp_path: Path) -> None:
+def test_workers_killed_paused_and_fed_with_lost_and_repeated_messages(broker: Broker, tmp_path: Path) -> None:
     """kill -9 of every worker while messages flow, twice; some messages come twice, some never."""
     settings = make_settings(broker, tmp_path)
-    create_topics(settings)
+    create_topics(broker, settings)
     log = KafkaLog(settings)
     edge = Edge(FaultyLog(log, lose={400, 401, 900}, repeat={300, 700, 1_100}), "test")
     victims = ["features", "universe", "lake"] * 2
