@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
@@ -66,29 +67,42 @@ def cpu_s(pids: Sequence[int]) -> float:
     return total / TICKS_PER_S
 
 
+class Step(NamedTuple):
+    """A moment at which a committed offset moved."""
+
+    at: float
+    offsets: tuple[int, ...]
+    cpu_s: float
+    broker_s: float
+
+
 @dataclass
 class Steps:
-    """Moments at which a committed offset moved: (seconds, offset, CPU seconds of the group, of the broker)."""
+    """What was seen of a group, and when its processes were started."""
 
     started: float
-    seen: list[tuple[float, int, float, float]] = field(default_factory=list)
+    ends: tuple[int, ...]
+    seen: list[Step] = field(default_factory=list)
 
-    def steady(self, end: int) -> dict[str, float]:
-        """The slope from the first step to the last one before ``end``; of a very short run, from its start."""
-        inner = [step for step in self.seen if 0 < step[1] < end]
+    def steady(self) -> dict[str, float]:
+        """The slope while all partitions are being worked on; of a very short run, from its start to its end."""
+        inner = [
+            each for each in self.seen if all(0 < at < end for at, end in zip(each.offsets, self.ends, strict=True))
+        ]
         if len(inner) < 2:
-            inner = [(self.started, 0, 0.0, self.seen[0][3]), self.seen[-1]]
-        (begin, first, cpu, broker), (until, last, cpu_until, broker_until) = inner[0], inner[-1]
-        seconds, used = until - begin, max(cpu_until - cpu, 1e-9)
+            inner = [Step(self.started, (0,) * len(self.ends), 0.0, self.seen[0].broker_s), self.seen[-1]]
+        first, last = inner[0], inner[-1]
+        seconds, used = last.at - first.at, max(last.cpu_s - first.cpu_s, 1e-9)
+        messages = sum(last.offsets) - sum(first.offsets)
         return {
-            "per_s": (last - first) / seconds,
-            "per_cpu_s": (last - first) / used,
+            "per_s": messages / seconds,
+            "per_cpu_s": messages / used,
             "seconds": seconds,
-            "messages": last - first,
+            "messages": messages,
             "commits": len(inner) - 1,
             "cores": used / seconds,
-            "broker_cores": (broker_until - broker) / seconds,
-            "start_up_s": self.seen[0][0] - self.started,
+            "broker_cores": (last.broker_s - first.broker_s) / seconds,
+            "start_up_s": self.seen[0].at - self.started,
         }
 
 
@@ -99,72 +113,69 @@ def run_until_committed(
     ends: Mapping[tuple[str, int], int],
     broker_pid: int,
     timeout_s: float,
-    environment: Mapping[str, str] | None = None,
+    environments: Sequence[Mapping[str, str]],
 ) -> dict[str, float]:
     """Start processes, watch their group until it has committed ``ends``, stop them; the steady state.
 
     Raises:
         RuntimeError: one ended too early, or they were not done in time; with what they said.
     """
-    watcher = make_consumer(settings, "", {"group.id": group})
+    watcher, said = make_consumer(settings, "", {"group.id": group}), TemporaryFile()
     processes = [
         subprocess.Popen(
             command,
             cwd=ROOT,
-            env=os.environ | ONE_THREAD | dict(environment or {}),
+            env=os.environ | ONE_THREAD | environment,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
+            stderr=said,
         )
-        for command in commands
+        for command, environment in zip(commands, environments, strict=True)
     ]
-    steps = Steps(time.monotonic())
+    steps = Steps(time.monotonic(), tuple(ends.values()))
     try:
         _watch(watcher, processes, steps, ends, broker_pid, timeout_s)
+    except RuntimeError as error:
+        said.seek(0)
+        raise RuntimeError(f"{error}\n{said.read()[-3_000:].decode(errors='replace')}") from error
     finally:
         watcher.close()
         for process in processes:
             _stop(process)
-    return steps.steady(sum(ends.values()))
+    return steps.steady()
 
 
 def _watch(
     watcher: Consumer,
-    processes: Sequence[subprocess.Popen[str]],
+    processes: Sequence[subprocess.Popen[bytes]],
     steps: Steps,
     ends: Mapping[tuple[str, int], int],
     broker_pid: int,
     timeout_s: float,
 ) -> None:
     wanted = [TopicPartition(topic, partition) for topic, partition in ends]
-    pids, reached, end = [process.pid for process in processes], 0, sum(ends.values())
-    while reached < end:
-        now = sum(max(0, each.offset) for each in watcher.committed(wanted, timeout=10))
+    pids, reached = [process.pid for process in processes], (0,) * len(ends)
+    while reached != steps.ends:
+        now = tuple(max(0, each.offset) for each in watcher.committed(wanted, timeout=10))
         running = all(process.poll() is None for process in processes)
-        if now > reached:
+        if now != reached:
             reached = now
-            used = cpu_s(pids) if running else (steps.seen[-1][2] if steps.seen else 0.0)
-            steps.seen.append((time.monotonic(), now, used, cpu_s([broker_pid])))
-        elif not running and now < end:
-            raise RuntimeError(f"It ended at {now:,} of {end:,} messages:\n{_said(processes)}")
+            used = cpu_s(pids) if running else steps.seen[-1].cpu_s
+            steps.seen.append(Step(time.monotonic(), now, used, cpu_s([broker_pid])))
+        elif not running:
+            raise RuntimeError(f"It ended at {now} of {steps.ends} messages.")
         if time.monotonic() - steps.started > timeout_s:
-            raise RuntimeError(f"After {timeout_s:.0f} s it has committed {now:,} of {end:,} messages.")
+            raise RuntimeError(f"After {timeout_s:.0f} s it has committed {now} of {steps.ends} messages.")
         time.sleep(WATCH_S)
 
 
-def _said(processes: Sequence[subprocess.Popen[str]]) -> str:
-    ended = [process for process in processes if process.poll() is not None]
-    return "\n".join((process.stderr.read() if process.stderr else "")[-3_000:] for process in ended)
-
-
-def _stop(process: subprocess.Popen[str]) -> None:
+def _stop(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
     try:
-        process.communicate(timeout=20)
+        process.wait(timeout=20)
     except subprocess.TimeoutExpired:
         process.kill()
-        process.communicate()
+        process.wait()
 
 
 def hedgeflow(*arguments: str) -> list[str]:

@@ -33,6 +33,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from benchmarks import arrow_streaming
 from benchmarks.peers import MISSING, peer, spread
 from benchmarks.stream_runs import Sent, arrow_rows, fill, hedgeflow, run_until_committed, values
 from benchmarks.where import where
@@ -50,6 +51,7 @@ CHECKED: Final = 20_000
 BATCH_MESSAGES: Final = 10_000
 TIMEOUT_S: Final = 150.0
 GOALS: Final = {"features": 5.0, "bars": 10.0}
+ARROW_GOAL: Final = 5_000_000
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ class Side:
         self, command: list[str], group: str, topic: str, number: int, environment: dict[str, str]
     ) -> dict[str, float]:
         ends = {(topic, 0): number}
-        return run_until_committed(self._settings, [command], group, ends, self._broker.pid, TIMEOUT_S, environment)
+        return run_until_committed(self._settings, [command], group, ends, self._broker.pid, TIMEOUT_S, [environment])
 
 
 # -- equal results ----------------------------------------------------------------------------------------------------
@@ -254,6 +256,9 @@ def main() -> None:
             fill(settings, work.topic, work.make(work.ours))
             results[work.name] = compare(side, settings, work, 1 if options.quick else options.pairs)
             results[work.name]["numbers_equal"] = checked
+    if options.only in (None, "arrow"):
+        waiting("arrow: a log of large messages, one worker and two")
+        results["arrow"] = arrow_streaming.measure(options.quick, 100_000 if options.quick else 16_000_000)
     show(results)
     print(json.dumps({"benchmark": "streaming", "peer": "quixstreams", "results": results, **where(VERSIONS)}))
 
@@ -263,19 +268,30 @@ VERSIONS: Final = ("numpy", "numba", "polars", "pyarrow", "msgspec", "confluent-
 
 def show(results: dict[str, Any]) -> None:
     """The table."""
-    print(f"{'':>22}{'msg/s':>12}{'per CPU s':>12}{'cores':>7}{'broker':>8}{'start-up s':>12}")
-    for name, result in results.items():
+    print(f"{'':>22}{'per s':>12}{'per CPU s':>12}{'cores':>7}{'broker':>8}{'start-up s':>12}")
+    for name in [name for name in ("features", "bars") if name in results]:
+        result = results[name]
         for who in ("ours", "peer"):
             if found := result[who]:
-                print(
-                    f"{name + ' ' + who:>22}{found['per_s']['median']:>12,}{found['per_cpu_s']['median']:>12,}"
-                    f"{found['cores']:>7}{found['broker_cores']:>8}{found['start_up_s']:>12}"
-                )
+                flat = found | {each: found[each]["median"] for each in ("per_s", "per_cpu_s")}
+                _line(f"{name} {who}", flat)
         if result["ratio"]:
             print(
                 f"{name + ' ratio':>22}{result['ratio']['median']:>12}{result['ratio_per_cpu_s']['median']:>12}"
                 f"   goal {GOALS[name]}; {result['numbers_equal']:,} numbers equal"
             )
+    for name, found in results.get("arrow", {}).items():
+        if isinstance(found, dict):
+            _line(f"arrow {name}", found)
+    if "arrow" in results:
+        print(f"arrow: rows; goal {ARROW_GOAL:,} rows/s; {results['arrow']['rows_checked']:,} feature rows equal")
+
+
+def _line(name: str, found: dict[str, Any]) -> None:
+    print(
+        f"{name:>22}{found['per_s']:>12,.0f}{found['per_cpu_s']:>12,.0f}{found['cores']:>7.2f}"
+        f"{found['broker_cores']:>8.2f}{found['start_up_s']:>12.2f}"
+    )
 
 
 if __name__ == "__main__":
