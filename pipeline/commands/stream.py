@@ -50,7 +50,7 @@ def run(
     settings = settings_of(
         config, bootstrap=bootstrap, lake=lake, models=models, portfolio=portfolio, partitions=partitions
     )
-    configure_logging()
+    configure_logging(settings, stage="-".join(stages))
     interrupted = run_until_signal(make_worker(stages, settings))
     if interrupted:
         raise typer.Exit(130)
