@@ -1,4 +1,7 @@
-"""Backfill: the same stages over what lies in files or in the lake, into a lake."""
+"""Backfill in one go and one process: the same stages over events, into an empty lake.
+
+What ``hedgeflow backfill`` runs, in steps and in several processes, is :mod:`pipeline.backfill_job`.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ import pyarrow as pa
 
 from features.events import EventBatch
 from features.stage import Reject, Stage
+from pipeline.backfill_rows import WaitingBatches
 from pipeline.chain import Chain
 from pipeline.lake import Lake, LakeError, positioned
 from pipeline.settings import Settings
@@ -20,9 +24,6 @@ from pipeline.tables import Table, tables_of
 from pipeline.user_features import catalogue_of
 
 COMMIT_ROWS: Final = 50_000
-
-LOOSE_PARTS: Final = 256
-"""Batches that wait before they are copied into one: a batch of one row of a hundred columns takes 75 kB."""
 
 
 @dataclass(slots=True)
@@ -83,39 +84,23 @@ class _Writer:
         self._lake = lake
         self._tables = tables
         self._result = result
-        self._loose: dict[str, list[pa.RecordBatch]] = {}
-        self._waiting: dict[str, list[pa.RecordBatch]] = {}
-        self._rows = 0
+        self._waiting: dict[str, WaitingBatches] = {}
 
     def add(self, name: str, rows: pa.RecordBatch) -> None:
         """Take rows of a stage."""
-        loose = self._loose.setdefault(name, [])
-        loose.append(rows)
-        if len(loose) == LOOSE_PARTS:
-            self._join(name)
-        self._rows += rows.num_rows
-        if self._rows >= COMMIT_ROWS:
+        self._waiting.setdefault(name, WaitingBatches()).add(rows)
+        if sum(each.rows for each in self._waiting.values()) >= COMMIT_ROWS:
             self.flush()
-
-    def _join(self, name: str) -> None:
-        """Copy the small batches into one."""
-        loose = self._loose[name]
-        if loose:
-            joined = pa.Table.from_batches(loose).combine_chunks()
-            self._waiting.setdefault(name, []).extend(joined.to_batches())
-            loose.clear()
 
     def flush(self) -> None:
         """Append what waits."""
-        for name in self._loose:
-            self._join(name)
-        for name, batches in self._waiting.items():
+        for name, waiting in self._waiting.items():
+            data = waiting.take()
+            if data is None:
+                continue
             table = self._tables[name]
-            data = pa.Table.from_batches(batches).combine_chunks()
             first = self._result.rows[name]
             numbers = np.arange(first, first + data.num_rows)
             columns = {column: data.column(column).combine_chunks() for column in data.schema.names}
             self._lake.append(table, positioned(table, columns, 0, 0, numbers), {})
             self._result.rows[name] += data.num_rows
-        self._waiting.clear()
-        self._rows = 0

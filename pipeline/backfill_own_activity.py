@@ -20,7 +20,9 @@ from pipeline.tables import TABLES
 BATCH_ROWS: Final = 10_000
 
 _TABLE: Final = TABLES["own_activity"]
-_LOG: Final = "SELECT portfolio, document FROM decision_inputs ORDER BY topic_partition, topic_offset, topic_row"
+_LOG: Final = (
+    "SELECT portfolio, document FROM decision_inputs ORDER BY topic_partition, topic_offset, topic_row OFFSET {}"
+)
 
 
 def backfill_own_activity(source: Lake, target: Lake, settings: Settings) -> BackfillResult:
@@ -45,7 +47,7 @@ def backfill_own_activity(source: Lake, target: Lake, settings: Settings) -> Bac
     stage = OwnActivityStage.load(settings)
     result = BackfillResult()
     waiting: list[pa.RecordBatch] = []
-    for logged in _inputs(source):
+    for logged in logged_inputs(source):
         result.events += 1
         if isinstance(logged, Reject):
             result.rejects[logged.reason] += logged.rows
@@ -60,9 +62,10 @@ def backfill_own_activity(source: Lake, target: Lake, settings: Settings) -> Bac
     return result
 
 
-def _inputs(source: Lake) -> Iterator[LoggedInput | Reject]:
+def logged_inputs(source: Lake, skip: int = 0) -> Iterator[LoggedInput | Reject]:
+    """The decision log of a lake in its order, after the first ``skip`` inputs; an unreadable one is a reject."""
     with open_lake(source.path) as connection:
-        for rows in connection.sql(_LOG).to_arrow_reader(BATCH_ROWS):
+        for rows in connection.sql(_LOG.format(skip)).to_arrow_reader(BATCH_ROWS):
             for portfolio, document in zip(*(column.to_pylist() for column in rows.columns), strict=True):
                 try:
                     yield decode_logged_input("input", portfolio or "", (document or "").encode())

@@ -25,14 +25,15 @@ class Comparison:
     differing: int
 
 
-def compare(left: Lake, right: Lake, name: str, until: int | None = None) -> Comparison:
+def compare(left: Lake, right: Lake, name: str, until: int | None = None, since: int | None = None) -> Comparison:
     """Compare a computed table of two lakes row by row: floats by their bits, null only equal to null.
 
     Args:
         until: only rows whose time is not beyond it (nanoseconds).
+        since: only rows whose time is beyond it.
     """
     table = TABLES[name]
-    a, b = _bits(left, table, until), _bits(right, table, until)
+    a, b = _bits(left, table, until, since), _bits(right, table, until, since)
     # Rows as a multiset: a repeated row must be repeated on the other side, too.
     counted_a, counted_b = a.group_by(a.columns).len("here"), b.group_by(b.columns).len("there")
     both = counted_a.join(counted_b, on=a.columns, how="inner", nulls_equal=True)
@@ -40,13 +41,15 @@ def compare(left: Lake, right: Lake, name: str, until: int | None = None) -> Com
     return Comparison(name, a.height, b.height, max(a.height, b.height) - same)
 
 
-def _bits(lake: Lake, table: Table, until: int | None) -> pl.DataFrame:
+def _bits(lake: Lake, table: Table, until: int | None, since: int | None) -> pl.DataFrame:
     files = lake.files(table)
     if not files:
         return pl.DataFrame(schema=dict.fromkeys([*table.key, table.time], pl.Int64))
     frame = pl.read_parquet(files, hive_partitioning=True)
     if until is not None:
         frame = frame.filter(pl.col(table.time) <= until)
+    if since is not None:
+        frame = frame.filter(pl.col(table.time) > since)
     frame = frame.select(name for name in table.schema.names if name not in _ELSEWHERE)
     return frame.with_columns(_as_integers(frame[name]) for name in frame.columns if frame[name].dtype == pl.Float64)
 

@@ -89,10 +89,11 @@ def _extents(connection: duckdb.DuckDBPyConnection, lake: Lake, table: Table) ->
     files = [local_path(uri) for uri in lake.files(table)]
     if not files:
         return []
-    return connection.execute(
+    found: list[tuple[Any, ...]] = connection.execute(
         "SELECT underlying, topic_partition, min(topic_offset), max(topic_offset), count(*), filename "
         f"FROM read_parquet({listed(files)}, filename = true) GROUP BY ALL ORDER BY underlying, 3, 4, filename"
     ).fetchall()
+    return found
 
 
 def _require_one_partition(log: UnderlyingLog, partition: int, lake: Lake) -> None:

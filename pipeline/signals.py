@@ -49,6 +49,11 @@ class SignalStage:
         regimes = load_regimes(models / REGIMES_FOLDER, catalogue)
         return cls(regimes, load_forecast(models / FORECAST_FOLDER, catalogue), catalogue)
 
+    @property
+    def version(self) -> str:
+        """Catalogue and models: the ``version`` of every row."""
+        return self._version
+
     def process(self, batch: pa.RecordBatch) -> StageOutput:
         """Take universe rows in order."""
         frame = pl.from_arrow(batch)

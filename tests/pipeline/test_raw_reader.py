@@ -15,7 +15,7 @@ from features.events import EventBatch
 from pipeline import raw_reader
 from pipeline.edge import Edge
 from pipeline.lake import Lake, LakeError, positioned
-from pipeline.lake_writer import stored_columns
+from pipeline.lake_writer_rows import stored_columns
 from pipeline.log import MemoryLog
 from pipeline.raw_files import logs_of
 from pipeline.raw_reader import connected, read_log, read_underlying
