@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
@@ -11,6 +10,7 @@ import polars as pl
 from features.artifact import Manifest
 from features.errors import BadInputError
 from pipeline.lake import Lake
+from pipeline.lake_location import Place
 from pipeline.model_folders import FORECAST_FOLDER, REGIMES_FOLDER
 from pipeline.settings import Settings
 from pipeline.tables import TABLES
@@ -26,7 +26,7 @@ MIN_COVERAGE: Final = 0.8
 """A HAR column must be known in this share of the training rows. The trees also read what is often unknown."""
 
 
-def training_rows(lake: Path, until: int | None) -> tuple[pl.DataFrame, dict[str, Any]]:
+def training_rows(lake: Place, until: int | None) -> tuple[pl.DataFrame, dict[str, Any]]:
     """Universe rows known until ``until`` (ns), and what to write of them into a manifest.
 
     Rows are chosen by ``ts_known``: what had not arrived by then is not learned from.
@@ -34,8 +34,12 @@ def training_rows(lake: Path, until: int | None) -> tuple[pl.DataFrame, dict[str
     Raises:
         BadInputError: there are none.
     """
-    files = Lake(lake).files(TABLES["universe"])
-    frame = pl.read_parquet(files, hive_partitioning=True) if files else pl.DataFrame()
+    source = Lake(lake)
+    files = source.files(TABLES["universe"])
+    if files:
+        frame = pl.read_parquet(files, hive_partitioning=True, storage_options=source.path.options)
+    else:
+        frame = pl.DataFrame()
     if until is not None and files:
         frame = frame.filter(pl.col("ts_known") <= until)
     if frame.is_empty():

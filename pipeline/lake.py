@@ -7,13 +7,14 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import starmap
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
-from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.exceptions import DeltaError, DeltaProtocolError, SchemaMismatchError, TableNotFoundError
 from pyarrow.dataset import Dataset
 
 from features.errors import HedgeflowError
@@ -30,7 +31,13 @@ _RECENT: Final = 20
 """Commits in which ours is looked for after an error."""
 
 _WRITER: Final = {"compression": "ZSTD"}
-_CONFIGURATION: Final = {"delta.checkpointInterval": "50"}
+_CONFIGURATION: Final = {
+    "delta.checkpointInterval": "50",
+    # A commit lists the folder of the log: 40,000 old entries, a day of them, make it 15 times slower.
+    "delta.logRetentionDuration": "interval 6 hours",
+    "delta.enableExpiredLogCleanup": "true",
+}
+_FILTERED: Final = ("underlying", "instrument", "portfolio", "ts_event", "ts_recv", "ts_known", "ts_available")
 
 
 class LakeError(HedgeflowError):
@@ -62,6 +69,8 @@ class Lake:
     def __init__(self, place: Place, storage_options: Mapping[str, str] | None = None) -> None:
         self.path = LakeLocation.of(place, storage_options)
         self._handles: dict[str, DeltaTable] = {}
+        # By (table, application): reading one from a handle replays the log, which takes milliseconds.
+        self._versions: dict[tuple[str, str], int] = {}
 
     def append(self, table: Table, data: pa.Table, offsets: Offsets) -> None:
         """Append rows and the next offsets that they bring the table to, in one commit.
@@ -71,9 +80,12 @@ class Lake:
 
         Raises:
             LakeUnavailableError: the store failed or is full; nothing was committed, try again.
-            LakeError: another writer has committed these partitions' offsets.
+            LakeError: another writer has committed these partitions' offsets, or a column has another type than in
+                the table.
         """
-        transactions = [Transaction(application_id(*key), version) for key, version in sorted(offsets.items())]
+        named = {application_id(*key): version for key, version in sorted(offsets.items())}
+        for key in offsets:
+            self.version(table, *key)
         ours = uuid.uuid4().hex
         try:
             write_deltalake(
@@ -83,12 +95,20 @@ class Lake:
                 # A catalogue with more features than the table has columns adds them; older rows have nulls there.
                 schema_mode="merge",
                 writer_properties=WriterProperties(**_WRITER),
-                commit_properties=CommitProperties(custom_metadata={_COMMIT: ours}, app_transactions=transactions),
+                commit_properties=CommitProperties(
+                    custom_metadata={_COMMIT: ours}, app_transactions=list(starmap(Transaction, named.items()))
+                ),
             )
+        except (SchemaMismatchError, DeltaProtocolError) as error:
+            raise LakeError(
+                f"{self.path / table.name} cannot take these rows: {one_line(error)}.", "Use another lake for them."
+            ) from error
         except (DeltaError, OSError) as error:
-            self._settle(table, ours, offsets, error)
+            self._settle(table, ours, error)
+        for name, version in named.items():
+            self._versions[table.name, name] = version
 
-    def _settle(self, table: Table, ours: str, offsets: Offsets, error: Exception) -> None:
+    def _settle(self, table: Table, ours: str, error: Exception) -> None:
         """What became of an append that failed: an answer that was lost is no failure."""
         try:
             now = self.delta(table)
@@ -102,12 +122,13 @@ class Lake:
             # The commit is in the log, and only what came after it (the answer, a checkpoint) was lost.
             self._handles[table.name] = now
             return
-        known = self._handles[table.name]
-        names = [application_id(*key) for key in offsets]
-        if any(now.transaction_version(name) != known.transaction_version(name) for name in names):
+        known = {name: version for (each, name), version in self._versions.items() if each == table.name}
+        if any((now.transaction_version(name) or 0) != version for name, version in known.items()):
             raise LakeError(
                 f"Another writer committed to {self.path / table.name}.", "Run one lake writer per partition."
             ) from error
+        # Nobody moved what we know, so the newest snapshot is as good: a changed setting refuses the old one for ever.
+        self._handles[table.name] = now
         raise LakeUnavailableError(
             f"{self.path / table.name} cannot be written: {one_line(error)}.", "Check space and rights."
         ) from error
@@ -118,8 +139,12 @@ class Lake:
         Raises:
             LakeUnavailableError: the store failed.
         """
-        version = self._handle(table).transaction_version(application_id(topic, partition))
-        return 0 if version is None else int(version)
+        key = (table.name, application_id(topic, partition))
+        if key not in self._versions:
+            handle = self._handle(table)
+            with _store_errors(self.path / table.name):
+                self._versions[key] = int(handle.transaction_version(key[1]) or 0)
+        return self._versions[key]
 
     def exists(self, table: Table) -> bool:
         """Whether the table was ever written.
@@ -195,9 +220,18 @@ def _opened(table: Table, where: LakeLocation) -> DeltaTable:
             mode="ignore",
             partition_by=["date"],
             description=table.doc,
-            configuration=_CONFIGURATION,
+            configuration={
+                **_CONFIGURATION,
+                "delta.dataSkippingStatsColumns": ",".join(statistics_columns(table)),
+            },
             storage_options=where.options,
         )
+
+
+def statistics_columns(table: Table) -> list[str]:
+    """The columns by which queries and readers choose files; statistics of a hundred floats would slow each commit."""
+    wanted = {*_FILTERED, *table.key, table.time, "topic_partition", "topic_offset"}
+    return [name for name in table.schema.names if name in wanted]
 
 
 def _travel(snapshot: DeltaTable, as_of: int | datetime, where: LakeLocation) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
+import structlog
 from deltalake.exceptions import SchemaMismatchError
 
 from pipeline.lake import Lake, LakeError, LakeUnavailableError
@@ -28,6 +30,8 @@ LOG_ID: Final = ("log.id", 0)
 MOST_TAKEOVERS: Final = 3
 """Times that another writer may have been before us. A worker that was thought dead and is not explains one."""
 
+MOST_TRIES: Final = 5
+
 
 class LakeConflictError(LakeError):
     """The lake cannot be written by us, now or later."""
@@ -36,9 +40,9 @@ class LakeConflictError(LakeError):
 class LakeTables:
     """One assignment's view of the tables; a later one makes its own.
 
-    Each append carries three things beside the rows: the next offset of every partition that it covers, from which
-    offset on this commit (which may touch several tables) began, and the identity of the log. The greatest beginning
-    that any table names is where the log has to be read again: what lies before it is in all tables.
+    Each append carries beside the rows the next offset of every partition that it covers, the offset at which this
+    commit (which may touch several tables) began, who wrote, and the identity of the log. The greatest beginning that
+    any table names is where the log has to be read again: what lies before it is in all tables.
     """
 
     def __init__(self, place: Place, tables: Iterable[Table], log_id: str, metrics: WorkerMetrics) -> None:
@@ -49,6 +53,7 @@ class LakeTables:
         self._metrics = metrics
         self._repeats: dict[str, Repeats] = {}
         self._takeovers = 0
+        self._writer = secrets.randbits(62) | 1
 
     def require_log(self, log_id: str) -> None:
         """Refuse a log that is not the one that the tables were written from.
@@ -106,22 +111,30 @@ class LakeTables:
         """
         table = self._tables[name]
         started = time.monotonic()
-        held = {position: self._lake.version(table, *position) for position in end if position[0] == table.topic}
-        rows = self._new_rows(table, [piece for piece in pieces if piece.offset >= held.get(piece.position, 0)])
-        if not rows.num_rows:
-            return 0
-        ahead = {position: at for position, at in end.items() if position in held and at > held[position]}
+        for _ in range(MOST_TRIES):
+            held = {position: self._lake.version(table, *position) for position in end if position[0] == table.topic}
+            rows = self._new_rows(table, [piece for piece in pieces if piece.offset >= held.get(piece.position, 0)])
+            if not len(rows):
+                return 0
+            ahead = {position: end[position] for position, at in held.items() if end[position] > at}
+            if self._appended(table, rows, begin, ahead, held):
+                self._repeats_of(table).committed(rows)
+                self._metrics.lake_commit(name, len(rows), time.monotonic() - started)
+                return len(rows)
+        raise LakeUnavailableError(f"{self._lake.path / name} is written by others all the time.", "It is tried again.")
+
+    def _appended(self, table: Table, rows: pa.Table, begin: Offsets, ahead: Offsets, held: Offsets) -> bool:
+        """Whether the append succeeded; if not, the table is to be asked again where it stands."""
         try:
             self._lake.append(table, rows, self._transactions(table, begin, ahead))
-        except LakeUnavailableError as error:
-            if isinstance(error.__cause__, SchemaMismatchError):
-                raise LakeConflictError(error.problem, "A column has another type than in the table.") from error
+        except LakeUnavailableError:
             raise
         except LakeError as error:
-            self._overtaken(table, held, end, error)
-        self._repeats_of(table).committed(rows)
-        self._metrics.lake_commit(name, rows.num_rows, time.monotonic() - started)
-        return len(rows)
+            if isinstance(error.__cause__, SchemaMismatchError):
+                raise LakeConflictError(error.problem, "A column has another type than in the table.") from error
+            self._overtaken(table, held, error)
+            return False
+        return True
 
     def _new_rows(self, table: Table, pieces: Sequence[Piece]) -> pa.Table:
         rows = stacked(table, pieces) if pieces else table.schema.empty_table()
@@ -131,23 +144,25 @@ class LakeTables:
         named = dict(ahead)
         for position in ahead:
             named[_beginning(position)] = begin[position]
+            named[_writer(position)] = self._writer
         if not self._lake.version(table, *LOG_ID):
             named[LOG_ID] = self._log_id
         return named
 
-    def _overtaken(self, table: Table, held: Offsets, end: Offsets, error: LakeError) -> None:
-        """Somebody wrote the same transactions: see what the table holds now, so that the next attempt adds the rest.
+    def _overtaken(self, table: Table, held: Offsets, error: LakeError) -> None:
+        """Somebody wrote the same transactions: ourselves, if an append succeeded whose answer was lost, or another.
 
-        It was ourselves if an append succeeded whose answer was lost.
+        Raises:
+            LakeError: another did, time and again.
         """
         self._lake = Lake(self._place)
         self._repeats.clear()
-        now = {position: self._lake.version(table, *position) for position in held}
-        if any(now[position] not in (held[position], end[position]) for position in held):
+        moved = [position for position in held if self._lake.version(table, *position) != held[position]]
+        if any(self._lake.version(table, *_writer(position)) != self._writer for position in moved):
             self._takeovers += 1
+            structlog.get_logger().bind(stage="lake").warning("overtaken", table=table.name, by="another writer")
             if self._takeovers > MOST_TAKEOVERS:
                 raise LakeConflictError(error.problem, error.remedy) from error
-        raise LakeUnavailableError(error.problem, "It is read again.") from error
 
     def _repeats_of(self, table: Table) -> Repeats:
         if table.name not in self._repeats:
@@ -172,6 +187,10 @@ class _None:
 
 def _beginning(position: Position) -> Position:
     return f"{position[0]}/from", position[1]
+
+
+def _writer(position: Position) -> Position:
+    return f"{position[0]}/writer", position[1]
 
 
 def _number(log_id: str) -> int:

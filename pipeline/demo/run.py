@@ -32,6 +32,7 @@ from pipeline.demo.market import Market, Player, recorded_market, simulated_mark
 from pipeline.fit import fit_forecast_artifact, fit_regimes_artifact, train_policy_artifact
 from pipeline.kafka import create_topics, end_offsets
 from pipeline.lake import Lake
+from pipeline.lake_location import Place
 from pipeline.portfolios import read_portfolio
 from pipeline.processes import Workers, environment_of
 from pipeline.query import open_lake
@@ -204,7 +205,7 @@ def _stream(run: DemoRun, steps: _Steps, out: Path) -> None:
     run.dead_letters = _dead_letters(settings.lake)
 
 
-def _dead_letters(path: Path) -> int:
+def _dead_letters(path: Place) -> int:
     """Rows that the edge or a worker refused; a worker that was started again may have sent one twice."""
     with open_lake(path) as lake:
         found = lake.sql(

@@ -13,6 +13,7 @@ from features.errors import BadInputError
 from features.signals import REGIMES
 from hedger.limits import Limits
 from hedger.portfolio import Portfolio
+from pipeline.lake_location import Place
 from pipeline.portfolios import read_portfolio
 from pipeline.query import open_lake
 from pipeline.report import hedge_figures, market_figures
@@ -62,7 +63,7 @@ class Evaluation:
     hedges: list[HedgeResult] = field(default_factory=list)
 
 
-def evaluate(folder: Path, lake: Path, portfolio: Path, limits: Limits) -> Evaluation:
+def evaluate(folder: Path, lake: Place, portfolio: Path, limits: Limits) -> Evaluation:
     """Read a run's lake and judge it, out of sample only.
 
     Raises:
