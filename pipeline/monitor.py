@@ -17,7 +17,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from features.errors import ConfigError
 from pipeline.health import Health, Verdict
-from pipeline.metrics import WorkerMetrics
+from pipeline.process_metrics import ProcessMetrics
 from pipeline.settings import Settings
 from pipeline.user_features import catalogue_of
 
@@ -43,7 +43,7 @@ class Monitor:
         ConfigError: the address cannot be taken.
     """
 
-    def __init__(self, settings: Settings, metrics: WorkerMetrics, health: Health) -> None:
+    def __init__(self, settings: Settings, metrics: ProcessMetrics, health: Health) -> None:
         self._settings, self._metrics, self._health = settings, metrics, health
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None

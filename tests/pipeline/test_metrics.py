@@ -12,7 +12,8 @@ import pytest
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from pipeline.metrics import DECISION_BUCKETS, MAX_REASONS, WorkerMetrics
+from pipeline.metrics import DECISION_BUCKETS, WorkerMetrics
+from pipeline.process_metrics import MAX_REASONS
 
 Scrape = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
