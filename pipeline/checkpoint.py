@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
+import structlog
 from confluent_kafka import OFFSET_BEGINNING, TopicPartition
 
-from features.errors import BadInputError
 from pipeline.kafka import header, make_reader, read_to_end
 from pipeline.log import Outbox
 from pipeline.settings import Settings
@@ -114,8 +114,8 @@ class CheckpointStore:
         try:
             positions = [TopicPartition(CHECKPOINTS, 0, OFFSET_BEGINNING)]
             for message in read_to_end(reader, positions, self._settings.broker_patience_ms / 1_000):
-                if header(message, "owner") == owner and (value := message.value()) is not None:
-                    yield _decoded(value)
+                if header(message, "owner") == owner and (part := _decoded(message.value() or b"")) is not None:
+                    yield part
         finally:
             reader.close()
 
@@ -126,14 +126,13 @@ def _pieces(state: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
             yield key, data[start : start + PART_BYTES]
 
 
-def _decoded(value: bytes) -> _Part:
+def _decoded(value: bytes) -> _Part | None:
+    """A part; None for what is none: a complete generation may lie beside it."""
     try:
         return msgspec.msgpack.decode(value, type=_Part)
     except msgspec.MsgspecError as error:
-        raise BadInputError(
-            f"The topic {CHECKPOINTS} holds something that is no checkpoint: {error}.",
-            "Use another `application` name, or empty the topic: the workers then recompute from the log's start.",
-        ) from error
+        structlog.get_logger().warning("passed over", topic=CHECKPOINTS, bytes=len(value), error=str(error))
+        return None
 
 
 def _beyond(newest: int, complete: int) -> int:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient
 
 from pipeline.kafka import CONNECT_TIMEOUT_S, BrokerError, make_admin
 from pipeline.settings import Settings
 from pipeline.topics import EVENTS
+
+DESCRIBE_S: Final = 5.0
+"""A broker that does not know the question (librdkafka's mock cluster) never answers it."""
 
 
 class LostLogError(BrokerError):
@@ -14,7 +20,9 @@ class LostLogError(BrokerError):
 
 
 def read_log_id(settings: Settings, timeout_s: float = CONNECT_TIMEOUT_S) -> str:
-    """The cluster's id and the id that ``md.events`` was given when it was created.
+    """``CLUSTER/TOPIC``: the cluster's id, and the one that ``md.events`` was given when it was created.
+
+    The second is empty where the broker does not tell.
 
     Raises:
         BrokerError: nothing answers, or the topic does not exist.
@@ -22,24 +30,33 @@ def read_log_id(settings: Settings, timeout_s: float = CONNECT_TIMEOUT_S) -> str
     admin = make_admin(settings)  # the future dies with it
     try:
         cluster = admin.list_topics(topic=EVENTS, timeout=timeout_s)
-        if (error := cluster.topics[EVENTS].error) is not None:
-            raise KafkaException(error)
-        found = admin.describe_topics(TopicCollection([EVENTS]), request_timeout=timeout_s)[EVENTS]
-        return f"{cluster.cluster_id}/{found.result(timeout=timeout_s).topic_id}"
-    except KafkaException as error:
+        if (refusal := cluster.topics[EVENTS].error) is not None:
+            raise KafkaException(refusal)
+    except KafkaException as failure:
         raise BrokerError(
-            f"The topic {EVENTS} cannot be described at {settings.bootstrap}: {error.args[0].str()}.",
+            f"The topic {EVENTS} cannot be described at {settings.bootstrap}: {failure.args[0].str()}.",
             "`hedgeflow topics create` makes the topics; `hedgeflow doctor` checks broker and topics.",
-        ) from error
+        ) from failure
+    return f"{cluster.cluster_id}/{_topic_id(admin, min(timeout_s, DESCRIBE_S))}"
+
+
+def _topic_id(admin: AdminClient, timeout_s: float) -> str:
+    try:
+        found = admin.describe_topics(TopicCollection([EVENTS]), request_timeout=timeout_s)[EVENTS]
+        return str(found.result(timeout=timeout_s).topic_id)
+    except (KafkaException, TimeoutError):
+        return ""
 
 
 def require_same_log(known: str, found: str) -> None:
-    """Compare two identities.
+    """Compare two identities; a topic's id counts where both have one.
 
     Raises:
         LostLogError: they differ.
     """
-    if known != found:
+    cluster, _, topic = known.partition("/")
+    other_cluster, _, other_topic = found.partition("/")
+    if cluster != other_cluster or (topic and other_topic and topic != other_topic):
         raise LostLogError(
             f"The broker came back with another log ({found}, before it was {known}).",
             "The embedded broker keeps nothing when it stops. Start the workers again under another `application` and "

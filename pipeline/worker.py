@@ -11,9 +11,11 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartiti
 
 from pipeline.health import Health
 from pipeline.kafka import (
+    CONNECT_TIMEOUT_S,
     POLL_S,
     BrokerError,
     commit,
+    end_offsets,
     make_consumer,
     partitions_of,
     require_broker,
@@ -195,6 +197,7 @@ class Worker:
         self._health.busy("restoring state")
         positions = {(each.topic, each.partition) for each in partitions}
         offsets = self._processor.assigned(positions) if positions else {}
+        self._require_log(consumer, offsets)
         self._owned |= positions
         for each in partitions:
             each.offset = offsets.get((each.topic, each.partition), 0) or OFFSET_BEGINNING
@@ -203,6 +206,17 @@ class Worker:
             consumer.pause(partitions)
         self._health.ready(bool(self._owned), "" if self._owned else "no partition is assigned")
         self._log.info("assigned", partitions=sorted(f"{topic}/{number}" for topic, number in positions))
+
+    def _require_log(self, consumer: Consumer, offsets: Offsets) -> None:
+        """A broker may answer a place beyond its log's end with silence: then we would wait there for ever."""
+        for (topic, partition), at in offsets.items():
+            known = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=CONNECT_TIMEOUT_S)
+            # What the broker calls its end may lie before it: only then is the exact end looked for.
+            if known and at > known[1] and at > (end := end_offsets(self._settings, [topic])[topic, partition]):
+                raise LostLogError(
+                    f"{topic}/{partition} was read up to offset {at}, and ends at {end}.",
+                    "It was emptied: start under another `application` and --lake (docs/operations.md).",
+                )
 
     def _all(self) -> int:
         return sum(partitions_of(TOPICS[topic], self._settings) for topic in self._processor.sources)
