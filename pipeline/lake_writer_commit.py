@@ -79,6 +79,8 @@ class LakeCommit:
         self._log = structlog.get_logger().bind(stage="lake")
         self._thread: threading.Thread | None = None
         self._lasting: BaseException | None = None
+        self._failing = ""
+        self._in_a_row = 0
         self._not_before = 0.0
 
     @property
@@ -125,7 +127,10 @@ class LakeCommit:
                 self._lasting = error
 
     def _failed(self, table: str, error: BaseException) -> None:
-        pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**self.failures)
+        # Another table than the last time: there was progress.
+        self._in_a_row = self._in_a_row + 1 if table == self._failing else 0
+        self._failing = table
+        pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**self._in_a_row)
         self.failures += 1
         self._not_before = time.monotonic() + pause_s
         self._metrics.lake_failure(table)
