@@ -10,7 +10,7 @@ from pathlib import Path
 
 import broker_under_test
 import pytest
-from broker_under_test import Broker
+from broker_under_test import SESSION_MS, Broker
 from confluent_kafka import Producer
 from small_market import small_market
 
@@ -39,7 +39,7 @@ def settings(shared_broker: Broker, tmp_path: Path) -> Settings:
         application=f"test-{tmp_path.name}",
         checkpoint_interval_ms=100,
         lake_commit_interval_ms=200,
-        session_timeout_ms=3_000,
+        session_timeout_ms=SESSION_MS,
     )
     broker_under_test.create_topics(shared_broker, settings)
     return settings

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from broker_under_test import broker_under_test, create_topics
+from broker_under_test import SESSION_MS, broker_under_test, create_topics
 
 from features.events import NANO, EventBatch
 from hedger.backtest import run as run_backtest
@@ -83,7 +83,7 @@ def settings(prepared: Path, tmp_path: Path) -> Iterator[Settings]:
             active_from_bar_ts=ACTIVE_FROM,
             checkpoint_interval_ms=150,
             lake_commit_interval_ms=300,
-            session_timeout_ms=3_000,
+            session_timeout_ms=SESSION_MS,
             batch_messages=20,
             member="a",
         )

@@ -15,7 +15,7 @@ from typing import Any
 
 import broker_under_test
 import pytest
-from broker_under_test import Broker
+from broker_under_test import BOOTSTRAP, SESSION_MS, Broker
 from confluent_kafka import TopicPartition
 
 from features.book import replay_l2
@@ -40,7 +40,10 @@ GIVEN = TardisIncrements([], {"desk:*": ("0.1", "0.001")})
 @pytest.fixture
 def settings(shared_broker: Broker, tmp_path: Path) -> Settings:
     settings = Settings(
-        bootstrap=shared_broker.bootstrap, application=f"t-{tmp_path.name}", session_timeout_ms=1_000, batch_messages=20
+        bootstrap=shared_broker.bootstrap,
+        application=f"t-{tmp_path.name}",
+        session_timeout_ms=1_000 if not BOOTSTRAP else SESSION_MS,
+        batch_messages=20,
     )
     broker_under_test.create_topics(shared_broker, settings)
     return settings

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from broker_under_test import Broker, create_topics
+from broker_under_test import SESSION_MS, Broker, create_topics
 from small_market import edged, small_market
 
 from benchmarks.soak_truth import truth_of
@@ -27,7 +27,6 @@ Record = Callable[[str, object], None]
 PARTITIONS = 4
 UNDERLYINGS = ("BTC", "ETH", "XRP", "DOT", "SOL")
 EVENTS = small_market(40, seed=11, underlyings=UNDERLYINGS)
-SESSION_S = 3.0
 SEEN_S = 60.0
 
 
@@ -41,7 +40,7 @@ def make_settings(broker: Broker, folder: Path, guarantee: str = "at_least_once"
         reference={name: f"test:{name}-PERPETUAL" for name in UNDERLYINGS},
         checkpoint_interval_ms=200,
         lake_commit_interval_ms=300,
-        session_timeout_ms=round(SESSION_S * 1_000),
+        session_timeout_ms=SESSION_MS,
         batch_messages=20,
         processing_guarantee=guarantee,
     )

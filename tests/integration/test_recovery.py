@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from broker_under_test import Broker, create_topics
+from broker_under_test import SESSION_MS, Broker, create_topics
 from faults import FaultyLog
 from small_market import edged, small_market
 
@@ -38,7 +38,7 @@ def make_settings(broker: Broker, folder: Path, partitions: int = 2) -> Settings
         reference=REFERENCE,
         checkpoint_interval_ms=150,
         lake_commit_interval_ms=300,
-        session_timeout_ms=3_000,
+        session_timeout_ms=SESSION_MS,
         batch_messages=50,
     )
 
