@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -50,7 +51,7 @@ def _alone(folder: Path) -> Iterator[None]:
     """Hold the task: a process that lost its parent may still be about to end."""
     folder.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + LOCK_PATIENCE_S
-    with (folder / "lock").open("w") as lock:
+    with (folder / "lock").open("a+") as lock:
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -60,6 +61,10 @@ def _alone(folder: Path) -> Iterator[None]:
                 time.sleep(0.1)
             else:
                 break
+        # For the person who looks which process it is.
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
         yield
 
 
