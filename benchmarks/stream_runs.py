@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any, Final, NamedTuple
+from typing import IO, Any, Final, NamedTuple
 
 import pyarrow as pa
 from confluent_kafka import Consumer, TopicPartition
@@ -106,6 +106,14 @@ class Steps:
         }
 
 
+class Watch(NamedTuple):
+    """What is waited for, beside whom, and how long."""
+
+    ends: Mapping[tuple[str, int], int]
+    broker_pid: int
+    timeout_s: float
+
+
 def run_until_committed(
     settings: Settings,
     commands: Sequence[Sequence[str]],
@@ -120,7 +128,20 @@ def run_until_committed(
     Raises:
         RuntimeError: one ended too early, or they were not done in time; with what they said.
     """
-    watcher, said = make_consumer(settings, "", {"group.id": group}), TemporaryFile()
+    with TemporaryFile() as said:
+        steps = _watched(settings, commands, environments, group, Watch(ends, broker_pid, timeout_s), said)
+    return steps.steady()
+
+
+def _watched(
+    settings: Settings,
+    commands: Sequence[Sequence[str]],
+    environments: Sequence[Mapping[str, str]],
+    group: str,
+    watch: Watch,
+    said: IO[bytes],
+) -> Steps:
+    watcher = make_consumer(settings, "", {"group.id": group})
     processes = [
         subprocess.Popen(
             command,
@@ -131,9 +152,9 @@ def run_until_committed(
         )
         for command, environment in zip(commands, environments, strict=True)
     ]
-    steps = Steps(time.monotonic(), tuple(ends.values()))
+    steps = Steps(time.monotonic(), tuple(watch.ends.values()))
     try:
-        _watch(watcher, processes, steps, ends, broker_pid, timeout_s)
+        _watch(watcher, processes, steps, watch)
     except RuntimeError as error:
         said.seek(0)
         raise RuntimeError(f"{error}\n{said.read()[-3_000:].decode(errors='replace')}") from error
@@ -141,30 +162,28 @@ def run_until_committed(
         watcher.close()
         for process in processes:
             _stop(process)
-    return steps.steady()
+    return steps
 
 
 def _watch(
     watcher: Consumer,
     processes: Sequence[subprocess.Popen[bytes]],
     steps: Steps,
-    ends: Mapping[tuple[str, int], int],
-    broker_pid: int,
-    timeout_s: float,
+    watch: Watch,
 ) -> None:
-    wanted = [TopicPartition(topic, partition) for topic, partition in ends]
-    pids, reached = [process.pid for process in processes], (0,) * len(ends)
+    wanted = [TopicPartition(topic, partition) for topic, partition in watch.ends]
+    pids, reached = [process.pid for process in processes], (0,) * len(wanted)
     while reached != steps.ends:
         now = tuple(max(0, each.offset) for each in watcher.committed(wanted, timeout=10))
         running = all(process.poll() is None for process in processes)
         if now != reached:
             reached = now
             used = cpu_s(pids) if running else steps.seen[-1].cpu_s
-            steps.seen.append(Step(time.monotonic(), now, used, cpu_s([broker_pid])))
+            steps.seen.append(Step(time.monotonic(), now, used, cpu_s([watch.broker_pid])))
         elif not running:
             raise RuntimeError(f"It ended at {now} of {steps.ends} messages.")
-        if time.monotonic() - steps.started > timeout_s:
-            raise RuntimeError(f"After {timeout_s:.0f} s it has committed {now} of {steps.ends} messages.")
+        if time.monotonic() - steps.started > watch.timeout_s:
+            raise RuntimeError(f"After {watch.timeout_s:.0f} s it has committed {now} of {steps.ends} messages.")
         time.sleep(WATCH_S)
 
 

@@ -48,7 +48,6 @@ START: Final = 1_700_000_000 * NANO
 STEP_NS: Final = 500_003
 """Between messages: 2,000 a second of event time, and never on the boundary of a second."""
 CHECKED: Final = 20_000
-BATCH_MESSAGES: Final = 10_000
 TIMEOUT_S: Final = 150.0
 GOALS: Final = {"features": 5.0, "bars": 10.0}
 ARROW_GOAL: Final = 5_000_000
@@ -126,7 +125,6 @@ class Side:
             "HEDGEFLOW_APPLICATION": application,
             "HEDGEFLOW_BOOTSTRAP": self._broker.bootstrap,
             "HEDGEFLOW_CHECKPOINT_INTERVAL_MS": str(round(COMMIT_S * 1_000)),
-            "HEDGEFLOW_BATCH_MESSAGES": str(BATCH_MESSAGES),
             "HEDGEFLOW_MONITOR_PORT": "-1",
         }
         group = f"{application}.messages.{sink}"

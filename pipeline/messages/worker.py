@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from features.errors import ConfigError
 from pipeline.health import Health
@@ -14,6 +15,9 @@ from pipeline.metrics import WorkerMetrics
 from pipeline.settings import Settings
 from pipeline.topics import TOPICS, TopicSpec
 from pipeline.worker import Worker
+
+JSON_MESSAGES: Final = 20
+"""JSON messages that count as one of ours, which has many rows: a call of the stage should have thousands of rows."""
 
 
 def make_message_worker(settings: Settings, file: Path, topics: Sequence[str], sink: str) -> Worker:
@@ -34,7 +38,12 @@ def make_message_worker(settings: Settings, file: Path, topics: Sequence[str], s
         raise ConfigError(
             f"Rows of {', '.join(topics) or 'no topic'} cannot go to {sink}.", "Name topics of yours, and another one."
         )
-    shared = settings.model_copy(update={"partitions": _partitions(settings, topics)})
+    shared = settings.model_copy(
+        update={
+            "partitions": _partitions(settings, topics),
+            "batch_messages": JSON_MESSAGES * settings.batch_messages,
+        }
+    )
     create_topics(settings)
     create_topics(shared, (TopicSpec(sink, key="none", per_underlying=True),))
     metrics = WorkerMetrics(STAGE)
