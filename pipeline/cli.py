@@ -19,6 +19,7 @@ from pipeline.commands import (
     forecast,
     hedge,
     lag,
+    lake,
     regimes,
     replay,
     report,
@@ -50,6 +51,7 @@ for name, group in (
     ("forecast", forecast.app),
     ("hedge", hedge.app),
     ("topics", topics.app),
+    ("lake", lake.app),
     ("dead-letters", dead_letters.app),
 ):
     app.add_typer(group, name=name)
