@@ -59,10 +59,19 @@ MACROS: Final[tuple[Macro, ...]] = (
         QUALIFY row_number() OVER (PARTITION BY instrument ORDER BY bar_ts DESC) = 1 ORDER BY instrument""",
     ),
     Macro(
+        "known_bars()",
+        "when which bar was the newest known one: of an instrument, from ts_known on",
+        """SELECT instrument, ts_known, max(bar_ts) OVER (PARTITION BY instrument ORDER BY ts_known) AS bar_ts
+        FROM features""",
+    ),
+    Macro(
         "features_known(points)",
         "rows of your table (named in quotes; columns instrument, ts in ns), each with the features known at its ts",
-        f"""SELECT p.*, f.bar_ts, f.ts_known, f.* EXCLUDE (underlying, instrument, bar_ts, ts_known, {_ROW})
-        FROM query_table(points) p ASOF LEFT JOIN features f ON p.instrument = f.instrument AND p.ts >= f.ts_known""",
+        f"""SELECT p.* EXCLUDE (known_bar_ts), f.bar_ts, f.ts_known,
+        f.* EXCLUDE (underlying, instrument, bar_ts, ts_known, {_ROW})
+        FROM (SELECT q.*, k.bar_ts AS known_bar_ts FROM query_table(points) q
+            ASOF LEFT JOIN known_bars() k ON q.instrument = k.instrument AND q.ts >= k.ts_known) p
+        LEFT JOIN features f ON f.instrument = p.instrument AND f.bar_ts = p.known_bar_ts""",
     ),
     Macro(
         "quote_at(of_instrument, known_at)",
@@ -112,21 +121,30 @@ MACROS: Final[tuple[Macro, ...]] = (
         JOIN increments() i USING (instrument, ref_version) ORDER BY expiry, strike, is_call""",
     ),
     Macro(
+        "decision_times()",
+        "decisions with decided_ts, when the last of their signals was known",
+        f"""SELECT d.* EXCLUDE (document, {_ROW}),
+        coalesce(max(s.ts_known) OVER (PARTITION BY d.portfolio, d.decision_id), d.bar_ts) AS decided_ts
+        FROM decisions d LEFT JOIN signals s USING (underlying, bar_ts)""",
+    ),
+    Macro(
         "decisions_with_features()",
-        "decisions with the features known when they were made: at decided_ts, when the last of its signals was known",
-        f"""SELECT d.* EXCLUDE (document, {_ROW}), f.bar_ts AS feature_bar_ts, f.ts_known AS feature_ts_known,
-        f.version AS feature_version,
-        f.* EXCLUDE (underlying, instrument, bar_ts, ts_known, version, {_ROW})
-        FROM (SELECT d.*, coalesce(max(s.ts_known) OVER (PARTITION BY d.portfolio, d.decision_id), d.bar_ts)
-            AS decided_ts FROM decisions d LEFT JOIN signals s USING (underlying, bar_ts)) d
-        ASOF LEFT JOIN features f ON d.instrument = f.instrument AND d.decided_ts >= f.ts_known""",
+        "decisions, each with the features that were known when it was made (at decided_ts)",
+        f"""SELECT p.* EXCLUDE (known_bar_ts), f.bar_ts AS feature_bar_ts, f.ts_known AS feature_ts_known,
+        f.version AS feature_version, f.* EXCLUDE (underlying, instrument, bar_ts, ts_known, version, {_ROW})
+        FROM (SELECT d.*, k.bar_ts AS known_bar_ts FROM decision_times() d
+            ASOF LEFT JOIN known_bars() k ON d.instrument = k.instrument AND d.decided_ts >= k.ts_known) p
+        LEFT JOIN features f ON f.instrument = p.instrument AND f.bar_ts = p.known_bar_ts""",
     ),
     Macro(
         "forward_returns(seconds)",
         "feature rows with the log return of the mid over the seconds from the first bar end after the row was known",
-        f"""SELECT b.* EXCLUDE ({_ROW}), b.entry_ts, ln(x.mid / b.entry_mid) AS forward_return
-        FROM (SELECT f.*, e.bar_ts AS entry_ts, e.mid AS entry_mid FROM features f
-            ASOF LEFT JOIN features e ON f.instrument = e.instrument AND f.ts_known <= e.bar_ts) b
+        f"""SELECT f.* EXCLUDE ({_ROW}), b.entry_ts, ln(x.mid / b.entry_mid) AS forward_return
+        FROM features f JOIN (SELECT k.instrument, k.bar_ts, e.bar_ts AS entry_ts, e.mid AS entry_mid
+            FROM (SELECT instrument, bar_ts, ts_known FROM features) k
+            ASOF LEFT JOIN (SELECT instrument, bar_ts, mid FROM features) e
+            ON k.instrument = e.instrument AND k.ts_known <= e.bar_ts) b
+            ON b.instrument = f.instrument AND b.bar_ts = f.bar_ts
         LEFT JOIN features x ON x.instrument = b.instrument
             AND x.bar_ts = b.entry_ts + CAST(seconds * 1000000000 AS BIGINT)""",
     ),

@@ -1,83 +1,98 @@
-"""``hedgeflow sql``: DuckDB over the lake."""
+"""``hedgeflow sql``: DuckDB over the lake, one query or a shell."""
 
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from pipeline.commands.options import Config, LakePath, settings_of
 
+if TYPE_CHECKING:
+    from features.catalog import Catalogue
 
-class Format(StrEnum):
-    """How the answer is printed."""
-
-    TABLE = "table"
-    CSV = "csv"
-    JSON = "json"
+Formats = Literal["table", "csv", "json", "jsonl", "parquet"]
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command(
-        epilog='Example: [bold]hedgeflow sql "select underlying, regime, count(*) from signals group by all"[/bold]'
+        epilog='Example: [bold]hedgeflow sql "select underlying, regime, count(*) from signals group by all"[/bold]. '
+        "Queries to start from: docs/queries.md."
     )(sql)
 
 
 def sql(
-    query: Annotated[str, typer.Argument(help="SQL over the views; without one, the views are listed.")] = "",
+    query: Annotated[str, typer.Argument(help="SQL over the views; without one, a shell.")] = "",
     lake: LakePath = None,
-    output: Annotated[Format, typer.Option("--format", help="How to print the answer.")] = Format.TABLE,
-    rows: Annotated[int, typer.Option(help="Print at most this many rows of a table.")] = 40,
+    as_of: Annotated[
+        str | None, typer.Option("--as-of", help="Read the lake as committed by then: ISO 8601, or ns since 1970.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", help="Write the answer into this file.")] = None,
+    form: Annotated[
+        Formats | None,
+        typer.Option("--format", help="How to write the answer; else by the file's name.", show_default="table"),
+    ] = None,
+    rows: Annotated[int, typer.Option(help="Show at most this many rows of a table.")] = 40,
     config: Config = None,
 ) -> None:
-    """Query the lake: book, trades, options, features, universe, signals, decisions, fills, dead_letters ..."""
-    import duckdb
+    """Query the lake: book, trades, options, features, universe, signals, decisions, fills, dead_letters ...
 
-    from features.errors import BadInputError
+    Without a query: a shell on a terminal; else SQL is read from standard input.
+    """
     from pipeline.query import open_lake
+    from pipeline.query_output import Format, format_of
+    from pipeline.sql_shell import VIEWS, Shell
 
     settings = settings_of(config, lake=lake)
-    with open_lake(settings.lake) as connection:
-        try:
-            answer = connection.sql(query or _VIEWS)
-        except duckdb.Error as error:
-            raise BadInputError(
-                f"DuckDB says: {str(error).splitlines()[0]}", "`hedgeflow sql` without a query lists the views."
-            ) from error
-        if answer is not None:
-            _print(answer.columns, answer.fetchall(), output, rows)
+    wanted = format_of(None if form is None else Format(form), output)
+    interactive = not query and sys.stdin.isatty()
+    if wanted is Format.PARQUET and output is None and sys.stdout.isatty():
+        raise _bad("Parquet is binary and would spoil the terminal.", "Name a file: --output FILE.")
+    if interactive and output is not None:
+        raise _bad("A shell writes no --output.", "Give the query as an argument, or through a pipe.")
+    text = query or ("" if interactive else sys.stdin.read())
+    with open_lake(settings.lake, as_of=as_of, catalogue=_catalogue(settings)) as connection:
+        if interactive:
+            Shell(connection, wanted, rows).run(f"{settings.lake}" + (f" as of {as_of}" if as_of else ""))
+        else:
+            _once(connection, text if text.strip() else VIEWS, wanted, output, rows)
 
 
-_VIEWS = "SELECT view_name AS view, column_count AS columns, comment FROM duckdb_views() WHERE NOT internal ORDER BY 1"
+def _once(connection: Any, query: str, form: Any, output: Path | None, rows: int) -> None:
+    import duckdb
+
+    from pipeline.query_output import opened, write_answer
+
+    try:
+        connection.execute(query)
+        if connection.description:
+            with opened(output) as target:
+                write_answer(connection, form, target, rows)
+    except duckdb.InterruptException:
+        raise KeyboardInterrupt from None
+    except duckdb.Error as error:
+        from pipeline.sql_shell import problem
+
+        raise _bad(f"DuckDB says: {problem(error)}", "`hedgeflow sql` without a query shows tables.") from error
 
 
-def _print(names: list[str], values: list[tuple[Any, ...]], output: Format, most: int) -> None:
-    if output is Format.CSV:
-        import csv
+def _catalogue(settings: Any) -> Catalogue:
+    """A user's own features say what their columns mean; one that cannot be loaded keeps nobody from a query."""
+    from features.catalog import STANDARD
+    from features.errors import ConfigError
+    from pipeline.user_features import catalogue_of
 
-        writer = csv.writer(sys.stdout)
-        writer.writerow(names)
-        writer.writerows(values)
-    elif output is Format.JSON:
-        import msgspec
-
-        records = [dict(zip(names, row, strict=True)) for row in values]
-        typer.echo(msgspec.json.encode(records, enc_hook=str).decode())
-    else:
-        from rich.console import Console
-        from rich.table import Table
-
-        table = Table(*names)
-        for row in values[:most]:
-            table.add_row(*("" if value is None else _cell(value) for value in row))
-        Console().print(table)
-        if len(values) > most:
-            typer.echo(f"... {len(values) - most} more rows (--rows, or --format csv)")
+    try:
+        return catalogue_of(settings)
+    except ConfigError as error:
+        typer.echo(f"hedgeflow: own features are not described: {error.problem}", err=True)
+        return STANDARD
 
 
-def _cell(value: Any) -> str:
-    # Nine digits: a tick of 0.01 shows in a price of a million.
-    return f"{value:.9g}" if isinstance(value, float) else str(value)
+def _bad(problem: str, remedy: str) -> Exception:
+    from features.errors import BadInputError
+
+    return BadInputError(problem, remedy)
