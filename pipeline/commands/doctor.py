@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline.commands.doctor_broker import broker_findings
 from pipeline.commands.options import Bootstrap, Config, LakePath, settings_of
-
-WARN, FAIL, FINE = "[yellow]look[/]", "[red]fails[/]", "[green]fine[/]"
+from pipeline.commands.verdict import FAIL, FINE, WARN, Finding
 
 
 def register(app: typer.Typer) -> None:
@@ -27,7 +27,7 @@ def doctor(
     from rich.table import Table
 
     settings = settings_of(config, bootstrap=bootstrap, lake=lake)
-    findings = [_python(), _libraries(), _broker(settings), _lake(settings), _clock()]
+    findings = [_python(), _libraries(), *broker_findings(settings), _lake(settings), _monitor(settings), _clock()]
     if gpu:
         findings.insert(2, _gpu())
     table = Table("check", "", "found", "what to do", title="hedgeflow doctor")
@@ -39,9 +39,6 @@ def doctor(
     console.print(_settings(settings), highlight=False)
     if any(verdict == FAIL for _, verdict, _, _ in findings):
         raise typer.Exit(8)
-
-
-Finding = tuple[str, str, str, str]
 
 
 def _settings(settings: Any) -> str:
@@ -89,25 +86,6 @@ def _gpu() -> Finding:
     )
 
 
-def _broker(settings: Any) -> Finding:
-    from pipeline.kafka import BrokerError, require_broker
-    from pipeline.topics import TOPICS
-
-    try:
-        existing = require_broker(settings, timeout_s=2.0).topics
-    except BrokerError as error:
-        return "broker", WARN, error.problem, error.remedy
-    missing = [name for name in TOPICS if name not in existing]
-    if missing:
-        return (
-            "broker",
-            WARN,
-            f"{settings.bootstrap}, topics missing: {', '.join(missing)}",
-            "`hedgeflow topics create`",
-        )
-    return "broker", FINE, f"{settings.bootstrap}, {len(TOPICS)} topics", ""
-
-
 def _lake(settings: Any) -> Finding:
     from pipeline.lake import LakeError, require_lake
 
@@ -116,6 +94,25 @@ def _lake(settings: Any) -> Finding:
     except LakeError as error:
         return "lake", WARN, error.problem, error.remedy
     return "lake", FINE, str(settings.lake), ""
+
+
+def _monitor(settings: Any) -> Finding:
+    """Whether a worker could listen where it should: one that runs already is no mistake."""
+    import socket
+
+    host, port = settings.monitor_host, settings.monitor_port
+    if port < 0:
+        return "monitor", WARN, "off", "Set `monitor_port`: without it nobody sees whether a worker lives."
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except OSError as error:
+        found = f"{host}:{port}: {error.strerror or error}"
+        return "monitor", WARN, found, "A worker that runs has it; another one needs its own `monitor_port`, or 0."
+    if host not in ("127.0.0.1", "::1", "localhost"):
+        return "monitor", WARN, f"{host}:{port}, seen from outside", "It has no password: keep it behind a firewall."
+    return "monitor", FINE, f"{host}:{port or 'any free port'}", ""
 
 
 def _clock() -> Finding:
