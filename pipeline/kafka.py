@@ -178,7 +178,9 @@ def take(consumer: Consumer, most: int, timeout_s: float = POLL_S) -> list[Messa
     messages = consumer.consume(1, timeout=timeout_s)
     if messages:
         messages += consumer.consume(most, timeout=0)
-    return [message for message in messages if not _passing_error(message)]
+    if any(message.error() is not None for message in messages):
+        return [message for message in messages if not _passing_error(message)]
+    return messages
 
 
 def _passing_error(message: Message) -> bool:
