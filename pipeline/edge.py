@@ -95,6 +95,11 @@ class Edge:
         self._version: dict[str, int] = {}
         self.rows = 0
 
+    @property
+    def newest_event_ns(self) -> int | None:
+        """The largest ``ts_event`` that was sent."""
+        return max(self._latest.values(), default=None)
+
     def send(self, batch: EventBatch) -> None:
         """Append the rows of ``batch``, less those that :func:`plausible` refuses.
 

@@ -19,7 +19,6 @@ from features.errors import ConfigError
 from pipeline.health import Health, Verdict
 from pipeline.process_metrics import ProcessMetrics
 from pipeline.settings import Settings
-from pipeline.user_features import catalogue_of
 
 PATHS: Final = ("/healthz", "/readyz", "/metrics")
 PAUSED_LONG_S: Final = 60.0
@@ -52,7 +51,6 @@ class Monitor:
     def __enter__(self) -> Self:
         if self._settings.monitor_port < 0:
             return self
-        self._metrics.describe(catalogue_of(self._settings).hash)
         self._metrics.answers(lambda: self._health.alive().good, lambda: self._takes_work().good)
         self._server = _listening(self._settings, self)
         self.address = _shown(self._server)

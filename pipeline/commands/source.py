@@ -68,11 +68,13 @@ def run(
     from pipeline.kafka import create_topics
     from pipeline.log import KafkaLog
     from pipeline.logging import configure_logging
+    from pipeline.source_metrics import watched
     from pipeline.sources.live.outlet import Outlet
     from pipeline.sources.live.session import follow
 
     settings = settings_of(config, bootstrap=bootstrap, partitions=partitions)
-    configure_logging()
+    stage = f"source.{venue.value}"
+    configure_logging(settings, stage=stage)
     create_topics(settings)
     log = KafkaLog(settings)
     outlet = Outlet(Edge(log, venue.value, live_session()), on_reject=_dead_letters(log))
@@ -84,7 +86,8 @@ def run(
         else _deribit(outlet, url=url, option_books=option_books, **common)
     )
     try:
-        ended_by = asyncio.run(follow(live, seconds))
+        with watched(settings, stage, lambda: _state(outlet, live, log)) as turn:
+            ended_by = asyncio.run(follow(live, seconds, turn=turn))
     finally:
         log.flush()
         _report(outlet, live, log, settings)
@@ -111,6 +114,13 @@ def _dead_letters(log: Any) -> Any:
         log.reject(reject.origin, Reject(reject.reason, reject.detail), reject.payload)
 
     return refuse
+
+
+def _state(outlet: Any, live: Any, log: Any) -> Any:
+    from pipeline.source_metrics import SourceState
+
+    counts = {"messages": outlet.messages, **live.counts}
+    return SourceState(outlet.edge.rows, log.rejected, outlet.edge.newest_event_ns, counts, live.clock_offset_ns)
 
 
 def _report(outlet: Any, live: Any, log: Any, settings: Any) -> None:

@@ -87,14 +87,16 @@ def _follow(topic: str, mapping: Any, settings: Any) -> None:
     from pipeline.kafka import create_topics
     from pipeline.log import KafkaLog
     from pipeline.logging import configure_logging
+    from pipeline.source_metrics import SourceState, watched
     from pipeline.sources.alternative_topic import AlternativeTopic
     from pipeline.sources.numbering import resumed_edge
 
-    configure_logging()
+    stage = f"source.alternative.{mapping.source}"
+    configure_logging(settings, stage=stage)
     create_topics(settings)
     log = KafkaLog(settings)
     edge = resumed_edge(log, f"alternative.{mapping.source}", settings)
-    source = AlternativeTopic(settings, topic, mapping, edge, log)
-    interrupted = run_until_signal(source)
+    with watched(settings, stage, lambda: SourceState(edge.rows, log.rejected, edge.newest_event_ns)) as turn:
+        interrupted = run_until_signal(AlternativeTopic(settings, topic, mapping, edge, log, turn))
     if interrupted:
         raise typer.Exit(130)

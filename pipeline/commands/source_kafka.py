@@ -46,17 +46,19 @@ def kafka(
     """
     from pipeline.kafka import create_topics
     from pipeline.logging import configure_logging
+    from pipeline.source_metrics import SourceState, watched
     from pipeline.sources.json_topics import JsonTopics, PositionedLog
     from pipeline.sources.numbering import resumed_edge
 
     settings = settings_of(config, bootstrap=bootstrap, partitions=partitions)
     decoder = _decoder(format, increments_of(increment))
-    configure_logging()
+    configure_logging(settings, stage="source.kafka")
     create_topics(settings)
     log = PositionedLog(settings)
     edge = resumed_edge(log, "source.kafka", settings)
-    source = JsonTopics(settings, [each for each in topics.split(",") if each], decoder, edge, log)
-    interrupted = run_until_signal(source)
+    with watched(settings, "source.kafka", lambda: SourceState(edge.rows, log.rejected, edge.newest_event_ns)) as turn:
+        source = JsonTopics(settings, [each for each in topics.split(",") if each], decoder, edge, log, turn)
+        interrupted = run_until_signal(source)
     typer.echo(
         f"{source.messages:,} messages, {edge.rows:,} rows to md.events at {settings.bootstrap}; "
         f"{source.repeated:,} were there already; rejected {told(log.rejected)}"

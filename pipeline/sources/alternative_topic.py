@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -38,14 +38,24 @@ class AlternativeTopic:
         topic: to read.
         mapping: of its records.
         edge, log: where the rows go; the log must be the edge's.
+        on_turn: called at every turn of the loop, at least every 100 ms.
     """
 
-    def __init__(self, settings: Settings, topic: str, mapping: AlternativeMapping, edge: Edge, log: KafkaLog) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        topic: str,
+        mapping: AlternativeMapping,
+        edge: Edge,
+        log: KafkaLog,
+        on_turn: Callable[[], None] = lambda: None,
+    ) -> None:
         self._settings = settings
         self._topic = topic
         self._mapping = mapping
         self._edge = edge
         self._log = log
+        self._on_turn = on_turn
         self._stopping = False
 
     def stop(self) -> None:
@@ -65,6 +75,7 @@ class AlternativeTopic:
             consumer.subscribe([self._topic])
             logger.info("started", source=self._mapping.source)
             while not self._stopping:
+                self._on_turn()
                 if refused := self._step(consumer):
                     logger.warning("commit refused", error=refused)
         finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any, Final
 
@@ -99,13 +99,20 @@ class JsonTopics:
         topics: to read.
         decoder: of their messages.
         edge, log: where the rows go; the edge must append to the log.
+        on_turn: called at every turn of the loop, at least every 100 ms.
 
     Raises:
         ConfigError: no topic is named, or one of hedgeflow's own.
     """
 
     def __init__(
-        self, settings: Settings, topics: Sequence[str], decoder: JsonDecoder, edge: Edge, log: PositionedLog
+        self,
+        settings: Settings,
+        topics: Sequence[str],
+        decoder: JsonDecoder,
+        edge: Edge,
+        log: PositionedLog,
+        on_turn: Callable[[], None] = lambda: None,
     ) -> None:
         if not topics:
             raise ConfigError("No topic was named.", "Name at least one with --topics.")
@@ -117,6 +124,7 @@ class JsonTopics:
         self._decoder = decoder
         self._edge = edge
         self._log = log
+        self._on_turn = on_turn
         self._numbers = RunNumbers(1)
         self._reached: dict[str, int] = {}
         self._appended: set[Position] = set()
@@ -145,6 +153,7 @@ class JsonTopics:
             consumer.subscribe(self._topics)
             logger.info("started", appended_before=len(self._appended))
             while not self._stopping:
+                self._on_turn()
                 if refused := self._step(consumer):
                     logger.warning("commit refused", error=refused)
         finally:

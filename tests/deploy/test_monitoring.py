@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.metrics import DECISION_BUCKETS, WorkerMetrics
 from pipeline.settings import load_settings
+from pipeline.source_metrics import SourceMetrics, SourceState
 from pipeline.worker_specs import STAGE_NAMES
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +38,7 @@ ADDED_BY_THE_SCRAPE = {"instance", "job", "service"}
 
 
 def families() -> list[Metric]:
-    """All that a worker shows once everything has happened to it."""
+    """All that a worker and a source show once everything has happened to them."""
     metrics = WorkerMetrics("features")
     metrics.answers(lambda: True, lambda: True)
     metrics.took("md.events", 1, 1)
@@ -48,7 +49,12 @@ def families() -> list[Metric]:
     metrics.checkpoint("features/0", 1, 0.1)
     metrics.lake_commit("trade", 1, 0.1)
     metrics.lake_failure("trade")
-    return list(text_string_to_metric_families(generate_latest(metrics.registry).decode()))
+    source = SourceMetrics("source.binance")
+    source.tell(SourceState(1, {"bad_level": 1}, 1, {"opened": 1}, 1))
+    found: dict[str, Metric] = {}
+    for registry in (source.registry, metrics.registry):
+        found |= {each.name: each for each in text_string_to_metric_families(generate_latest(registry).decode())}
+    return list(found.values())
 
 
 FAMILIES = families()
@@ -187,7 +193,16 @@ def test_panels_do_not_overlap_and_stay_on_the_grid() -> None:
 
 def test_rows_stand_in_the_order_of_an_operators_questions() -> None:
     rows = [panel["title"] for panel in BOARD["panels"] if panel["type"] == "row"]
-    assert rows == ["At a glance", "Flow", "Latency", "State and recovery", "Lake", "Dead letters", "Processes"]
+    assert rows == [
+        "At a glance",
+        "Flow",
+        "Latency",
+        "State and recovery",
+        "Lake",
+        "Dead letters",
+        "Sources",
+        "Processes",
+    ]
 
 
 def test_everything_reads_the_provisioned_datasource() -> None:

@@ -19,7 +19,6 @@ from pipeline.health import Health
 from pipeline.metrics import WorkerMetrics
 from pipeline.monitor import Monitor
 from pipeline.settings import Settings
-from pipeline.user_features import catalogue_of
 
 SETTINGS = Settings(monitor_port=0)
 
@@ -94,12 +93,13 @@ def test_alerts_see_what_the_checks_answer(running: Monitor, parts: tuple[Worker
 
 def test_metrics_are_the_text_that_prometheus_reads(running: Monitor, parts: tuple[WorkerMetrics, Health]) -> None:
     parts[0].took("md.events", 3, 100)
+    parts[0].describe("abc123")
     status, content_type, body = ask(running, "/metrics?name=x")
     assert status == 200
     assert content_type.startswith("text/plain; version=")
     samples = {each.name: each for family in text_string_to_metric_families(body.decode()) for each in family.samples}
     assert samples["hedgeflow_messages_total"].value == 3
-    assert samples["hedgeflow_info"].labels["catalogue"] == catalogue_of(SETTINGS).hash
+    assert samples["hedgeflow_info"].labels["catalogue"] == "abc123"
     assert samples["process_resident_memory_bytes"].value > 1e6
 
 

@@ -108,6 +108,11 @@ class BinanceSymbol:
             for number, (base, streams) in enumerate(config.streams(instrument))
         ]
 
+    @property
+    def clock_offset_ns(self) -> int | None:
+        """Our clock less the venue's, by this symbol's messages."""
+        return self._decoder.clock.offset_ns
+
     async def run(self) -> None:
         """Follow the symbol until cancelled."""
         try:
@@ -202,6 +207,12 @@ class BinanceLive:
             for connection in symbol.connections:
                 total += connection.counts
         return total
+
+    @property
+    def clock_offset_ns(self) -> int | None:
+        """Our clock less the venue's, as estimated so far: of the symbol with the least latency."""
+        known = (symbol.clock_offset_ns for symbol in self.symbols)
+        return min((each for each in known if each is not None), default=None)
 
     async def run(self) -> None:
         """Follow until cancelled."""

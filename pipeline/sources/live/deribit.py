@@ -99,6 +99,11 @@ class DeribitLive:
         """Of the connection, and what the decoder left out."""
         return self._counts + self._connection.counts
 
+    @property
+    def clock_offset_ns(self) -> int | None:
+        """Our clock less the venue's, as estimated so far."""
+        return self._decoder.clock.offset_ns
+
     async def run(self) -> None:
         """Follow until cancelled.
 

@@ -7,6 +7,7 @@ import signal
 from typing import Protocol
 
 from features.errors import HedgeflowError
+from pipeline.source_metrics import Teller
 
 
 class Live(Protocol):
@@ -17,13 +18,16 @@ class Live(Protocol):
         ...
 
 
-async def follow(live: Live, seconds: float | None = None, *, signals: bool = True) -> int | None:
+async def follow(
+    live: Live, seconds: float | None = None, *, signals: bool = True, turn: Teller | None = None
+) -> int | None:
     """Run ``live``.
 
     Args:
         live: the source.
         seconds: after which it ends; None: never by itself.
         signals: whether SIGINT and SIGTERM end it too.
+        turn: hears of the event loop's turns.
 
     Returns:
         The signal that ended it.
@@ -32,6 +36,7 @@ async def follow(live: Live, seconds: float | None = None, *, signals: bool = Tr
         HedgeflowError: the first one that a task of the source raised.
     """
     running = asyncio.ensure_future(live.run())
+    turning = asyncio.ensure_future(turn.forever()) if turn is not None else None
     caught: list[int] = []
     loop = asyncio.get_running_loop()
 
@@ -46,6 +51,8 @@ async def follow(live: Live, seconds: float | None = None, *, signals: bool = Tr
         await asyncio.gather(running, return_exceptions=True)
     finally:
         running.cancel()
+        if turning is not None:
+            turning.cancel()
         if timer is not None:
             timer.cancel()
         for number in (signal.SIGINT, signal.SIGTERM) if signals else ():
