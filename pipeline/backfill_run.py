@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -107,19 +107,15 @@ class RunFolder:
 
     def earlier(self, run: Run) -> Run | None:
         """The last run over the same source and instruments that ended where this one starts, or before."""
-        start = run.window.start
+        start: int | None = run.window.start
         if start is None:
             return None
-        ended = [
-            each
-            for each in self.runs()
-            if each.key != run.key
-            and _same_source(each, run)
-            and (-1 if each.window.end is None else each.window.end) <= start
-            and each.window.end is not None
-            and self._closed(each)
-        ]
-        return max(ended, key=lambda each: each.window.end or 0, default=None)
+        ended: list[tuple[int, Run]] = []
+        for each in self.runs():
+            end: int | None = each.window.end
+            if each.key != run.key and _same_source(each, run) and end is not None and end <= start:
+                ended += [(end, each)] if self._closed(each) else []
+        return max(ended, key=lambda found: found[0], default=(0, None))[1]
 
     def _closed(self, run: Run) -> bool:
         """Whether every underlying's log went beyond the end of the run."""
@@ -191,7 +187,7 @@ class RunFolder:
             yield
 
 
-def _column(name: str) -> object:
+def _column(name: str) -> Any:
     import pyarrow.compute as pc
 
     return pc.field(name)

@@ -126,7 +126,7 @@ def test_backfill_reads_every_row(tmp_path: Path) -> None:
     lake.extend(base.rows + 1)
     assert lake.rows < 2 * base.rows, "instruments are introduced once"
     source, target = tmp_path / "raw", tmp_path / "computed"
-    found = backfill_bounded.backfill_once(source, target, backfill_bounded.reference_of(base))
+    found = backfill_bounded.backfill_once(source, target, backfill_bounded.reference_of(base), 1)
     backfill_bounded.check(found, lake.rows, target)
     assert found["rows"]["features"] == found["rows"]["universe"] >= 12, "two underlyings, six seconds and more"
     with pytest.raises(AssertionError, match="were written"):

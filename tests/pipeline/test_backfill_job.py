@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_lake import REFERENCE, SETTINGS, small_log, write_raw
+from raw_lake import REFERENCE, SETTINGS, small_log, write_raw
 
 from features.errors import ConfigError
 from features.events import NANO
@@ -48,11 +48,11 @@ def run(
     source: Path,
     target: Path,
     *,
-    window: Window = Window(),  # noqa: B008 (frozen)
+    window: Window = Window(),
     instruments: Sequence[str] = (),
     settings: Settings = SETTINGS,
     engine: Any = None,
-    step_events: int = 900,
+    step_events: int = 400,
     restart: bool = False,
 ) -> JobResult:
     named = run_of(lake_origin(Lake(source)), window, instruments)
@@ -60,7 +60,7 @@ def run(
     return Job(named, Lake(target), settings, engine or InProcess(), changes=changes).start(restart=restart)
 
 
-def assert_whole(lakes: Path, target: Path, window: Window = Window()) -> None:  # noqa: B008 (frozen)
+def assert_whole(lakes: Path, target: Path, window: Window = Window()) -> None:
     for name in ("features", "universe"):
         found = compare(Lake(lakes / "whole"), Lake(target), name, window.end, window.start)
         assert found.left > 0

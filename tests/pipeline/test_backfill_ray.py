@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from small_lake import SETTINGS, small_log, write_raw
+from raw_lake import SETTINGS, small_log, write_raw
 
 from pipeline.backfill import backfill
 from pipeline.backfill_job import Job

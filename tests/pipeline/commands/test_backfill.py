@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_lake import REFERENCE, SETTINGS, small_log, write_raw
+from raw_lake import REFERENCE, SETTINGS, small_log, write_raw
 from small_recording import simulated
 from typer.testing import CliRunner
 
@@ -61,9 +61,8 @@ def test_recordings_go_on_where_they_were(tmp_path: Path, monkeypatch: pytest.Mo
     from collections import Counter
 
     backfill(stamped(open_source(files), Counter()), whole, Settings(reference=reference), with_signals=False)
-    words = [
-        "backfill", "--from", str(files[0]), "--from", str(files[1]), "--to", str(tmp_path / "to"), "--step-events", "500",
-    ]  # fmt: skip
+    sources = [word for file in files for word in ("--from", str(file))]
+    words = ["backfill", *sources, "--to", str(tmp_path / "to"), "--step-events", "500"]
     append, commits = Lake.append, 0
 
     def dying(lake: Lake, *arguments: Any) -> None:
