@@ -13,8 +13,8 @@ worker pauses.
 from __future__ import annotations
 
 import time
-from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections import defaultdict, deque
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -50,6 +50,9 @@ FINAL_S: Final = 12.0
 FINAL_ATTEMPTS: Final = 3
 OPEN_ATTEMPTS: Final = 5
 
+LARGEST_COMMIT: Final = 4
+"""In ``lake_commit_rows``, and as a part of ``lake_waiting_bytes``: to build one takes memory beside what waits."""
+
 
 class LakeWriter:
     """A processor whose sink is the lake."""
@@ -69,6 +72,7 @@ class LakeWriter:
         self._tables: LakeTables | None = None
         self._next: dict[Position, int] = {}
         self._waiting = Waiting()
+        self._sealed: deque[Waiting] = deque()
         self._commit: LakeCommit | None = None
         self._durable: dict[Position, int] = {}
         self._last_commit = time.monotonic()
@@ -114,6 +118,7 @@ class LakeWriter:
             self._next.pop(position, None)
             self._durable.pop(position, None)
         self._waiting = self._waiting.without(partitions)
+        self._sealed = deque(each.without(partitions) for each in self._sealed)
         if self._commit is not None:
             self._commit.give_up(partitions)
 
@@ -138,6 +143,11 @@ class LakeWriter:
             self._metrics.took(topic, len(each), sum(each))
         if self._waiting.rows > before:
             self._tell_waiting()
+        if (
+            self._waiting.rows >= LARGEST_COMMIT * self._settings.lake_commit_rows
+            or self._waiting.size >= self._settings.lake_waiting_bytes // LARGEST_COMMIT
+        ):
+            self._seal()
 
     def _keep(self, message: Any, position: Position, offset: int, payload: bytes) -> None:
         topic, kind = position[0], header(message, KIND_HEADER) or ""
@@ -177,13 +187,13 @@ class LakeWriter:
         self._settle()
         if self._commit is not None:
             self._commit.start(self._opened_tables())
-        elif self._waiting.end and self._is_time():
+        elif self._sealed or (self._waiting.end and self._is_time()):
             self._begin_commit()
 
     @property
     def waiting_bytes(self) -> int:
         """What is kept in memory for the lake, the commit that runs included."""
-        return self._waiting.size + (0 if self._commit is None else self._commit.waiting.size)
+        return sum(each.size for each in self._all_waiting())
 
     def full(self) -> bool:
         """Whether more waits than may."""
@@ -209,7 +219,7 @@ class LakeWriter:
         """Commit what waits. A lake that fails now leaves it to the next owner: the log has it."""
         deadline = time.monotonic() + FINAL_S
         attempts = 0
-        while self._commit is not None or self._waiting.end:
+        while self._commit is not None or self._sealed or self._waiting.end:
             if self._commit is None:
                 self._begin_commit()
             elif not self._commit.running:
@@ -221,21 +231,31 @@ class LakeWriter:
                 attempts += commit.failures - failures
             self._settle()
             if self._commit is not None and (attempts >= FINAL_ATTEMPTS or time.monotonic() >= deadline):
-                self._log.warning("left to the next owner", rows=self._waiting.rows + self._commit.waiting.rows)
+                self._log.warning("left to the next owner", rows=sum(each.rows for each in self._all_waiting()))
                 return
 
     def _is_time(self) -> bool:
         waited_ms = (time.monotonic() - self._last_commit) * 1_000
         return (
-            self._waiting.rows >= self._settings.lake_commit_rows
-            or waited_ms >= self._settings.lake_commit_interval_ms
-            or self.full()
+            self._waiting.rows >= self._settings.lake_commit_rows or waited_ms >= self._settings.lake_commit_interval_ms
         )
+
+    def _seal(self) -> None:
+        """What was taken up to here goes into one commit."""
+        self._sealed.append(self._waiting)
+        self._waiting = Waiting(begin=dict(self._next))
+
+    def _all_waiting(self) -> Iterator[Waiting]:
+        if self._commit is not None:
+            yield self._commit.waiting
+        yield from self._sealed
+        yield self._waiting
 
     def _begin_commit(self) -> None:
         self._last_commit = time.monotonic()
-        waiting, self._waiting = self._waiting, Waiting(begin=dict(self._next))
-        self._commit = LakeCommit(waiting, self._letters, self._metrics)
+        if not self._sealed:
+            self._seal()
+        self._commit = LakeCommit(self._sealed.popleft(), self._letters, self._metrics)
         self._commit.start(self._opened_tables())
 
     def _settle(self) -> None:
@@ -249,8 +269,7 @@ class LakeWriter:
         self._tell_waiting()
 
     def _tell_waiting(self) -> None:
-        running = 0 if self._commit is None else self._commit.waiting.rows
-        self._metrics.lake_waiting(self._waiting.rows + running)
+        self._metrics.lake_waiting(sum(each.rows for each in self._all_waiting()))
 
     def _opened_tables(self) -> LakeTables:
         assert self._tables is not None  # nothing is taken before partitions are assigned

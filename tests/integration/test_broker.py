@@ -21,11 +21,11 @@ from pipeline.checkpoint import PART_BYTES, Checkpoint, CheckpointStore
 from pipeline.edge import Edge
 from pipeline.kafka import BrokerError, create_topics, end_offsets, partition_of, require_broker
 from pipeline.lake import LakeError
-from pipeline.lake_writer import LakeWriter
 from pipeline.log import KafkaLog, Outbox
 from pipeline.processes import Workers, environment_of
 from pipeline.query import open_lake
 from pipeline.settings import Settings
+from pipeline.worker_specs import make_worker
 
 pytestmark = pytest.mark.broker
 
@@ -139,7 +139,7 @@ def test_a_lake_that_is_ahead_of_the_log_stops_the_writer(settings: Settings) ->
     arrays = {field.name: pa.array(columns[field.name], field.type) for field in table.columns}
     Lake(settings.lake).append(table, positioned(table, arrays, 0, 0, [0]), {(topics.FILLS, 0): 1_000_000})
     with pytest.raises(LakeError, match="only up to"):
-        LakeWriter(settings).run()
+        make_worker(["lake"], settings).run()
 
 
 def test_a_port_in_use_is_named(own_broker: EmbeddedBroker) -> None:

@@ -25,13 +25,13 @@ from pipeline.codec import KIND_HEADER, encode
 from pipeline.compare import compare
 from pipeline.kafka import partition_of
 from pipeline.lake import Lake
-from pipeline.lake_writer import LakeWriter
 from pipeline.log import Outbox
 from pipeline.own_activity import LoggedInput, OwnActivityStage
 from pipeline.processes import WorkerProcess, environment_of
 from pipeline.query import open_lake
 from pipeline.settings import Settings
 from pipeline.topics import DECISION_INPUTS, OWN_ACTIVITY
+from pipeline.worker_specs import make_worker
 
 pytestmark = pytest.mark.broker
 
@@ -89,7 +89,7 @@ def test_after_a_crash_each_row_is_told_once_and_as_a_backfill_tells_it(tmp_path
             batch_messages=5,
         )
         create_topics(broker, settings)
-        lake = LakeWriter(settings)
+        lake = make_worker(["lake"], settings)
         writing = threading.Thread(target=lake.run)
         writing.start()
         own = WorkerProcess("own", environment_of(settings), tmp_path / "own.log")
