@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
 from features import signals
@@ -17,6 +18,8 @@ from pipeline.ipc_messages import HostileMessageError, require_plain
 KIND_HEADER: Final = "kind"
 MAX_ROWS: Final = 1_600
 MAX_BYTES: Final = 1_000_000
+BEYOND: Final = 2**62
+"""Times (ns) and numbers reach less: no sum or difference of two overflows in a kernel, which would not notice."""
 
 
 def row_schemas(catalogue: Catalogue) -> Mapping[str, pa.Schema]:
@@ -70,7 +73,7 @@ def decode_event(kind: str, underlying: str, payload: bytes) -> EventBatch:
     """Decode a message of ``md.events``.
 
     Raises:
-        UndecodableError: as :func:`decode_rows`; or a row has a negative ``seq`` or ``late_ns``.
+        UndecodableError: as :func:`decode_rows`; or a time or number is negative or too large.
     """
     try:
         known = Kind(kind)
@@ -79,8 +82,11 @@ def decode_event(kind: str, underlying: str, payload: bytes) -> EventBatch:
     data = _decode(SCHEMAS[known], payload)
     if data.column(0).dictionary.null_count:
         raise UndecodableError("null_in_required", "an instrument has no name")
-    if (data.column(3).to_numpy() | data.column(4).to_numpy()).min() < 0:  # the sign bit of either
-        raise UndecodableError("bad_edge_column", "seq or late_ns is negative")
+    event, recv, seq, late = (data.column(position).to_numpy() for position in (1, 2, 3, 4))
+    # A sign bit is the highest of them: one look tells of all four.
+    if (event | recv | seq | late).view(np.uint64).max() >= BEYOND:
+        bad = "edge_column" if (seq | late).view(np.uint64).max() >= BEYOND else "time"
+        raise UndecodableError(f"bad_{bad}", "ts_event, ts_recv, seq or late_ns is negative or beyond 2^62")
     return EventBatch(known, underlying, data)
 
 

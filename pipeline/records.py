@@ -93,7 +93,7 @@ def _json(document: bytes) -> Mapping[str, Any]:
     """
     try:
         return msgspec.json.decode(document, type=dict[str, Any])
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise UndecodableError("undecodable", str(error)) from error
 
 

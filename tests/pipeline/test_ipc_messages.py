@@ -97,3 +97,15 @@ def test_any_bytes_are_refused_or_plain(payload: bytes, dictionaries: int) -> No
             require_plain(stream, 0, dictionaries)
         except HostileMessageError:
             continue
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "reason"),
+    [("ts_event", -(2**63), "bad_time"), ("ts_event", 2**62, "bad_time"), ("seq", 2**62, "bad_edge_column")],
+)
+def test_a_time_that_would_overflow_in_a_kernel_is_refused(column: str, value: int, reason: str) -> None:
+    """The clock once wrapped around: a kernel then wrote more bars than there was room for."""
+    at = BOOK.schema.get_field_index(column)
+    values = pa.array([value, *BOOK.column(at).to_pylist()[1:]], pa.int64())
+    with pytest.raises(UndecodableError, match=reason):
+        decode_event("book", "BTC", encode(BOOK.set_column(at, BOOK.schema.field(at), values)))
