@@ -59,7 +59,7 @@ def test_events_twice_swapped_and_late(broker: Broker, tmp_path: Path, record_pr
         for event in events:
             edge.send(event)
         log.flush()
-        workers.drain(120)
+        workers.drain(600)
     truth = truth_of(settings, tmp_path, None, signals=False, decisions=False)
     with open_lake(settings.lake) as lake:
         late, valid, invalid = lake.sql(

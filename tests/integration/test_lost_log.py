@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.broker, pytest.mark.xdist_group("faults")]
 STAGES = ("features", "universe", "lake")
 REFERENCE = {"BTC": "test:BTC-PERPETUAL", "ETH": "test:ETH-PERPETUAL"}
 REMEDY = "The embedded broker keeps nothing when it stops"
-ENDED_S = 90.0
+ENDED_S = 300.0
 
 
 def make_settings(bootstrap: str, folder: Path) -> Settings:
@@ -98,7 +98,7 @@ def test_workers_stop_when_the_log_is_another(tmp_path: Path, refilled: bool) ->
             create_topics(settings)
             workers.start(*STAGES)
             feed(settings, 10, seed=1)
-            workers.drain(120)
+            workers.drain(600)
             before = contents(settings)
             for stage in STAGES:
                 workers[stage].pause()
@@ -127,7 +127,7 @@ def test_a_lake_of_another_log_is_refused_at_the_start(tmp_path: Path) -> None:
         with Workers(settings, environment_of(settings), tmp_path / "logs") as workers:
             workers.start("features", "lake")
             feed(settings, 10, seed=1)
-            workers.drain(120)
+            workers.drain(600)
         before = contents(settings)
     with EmbeddedBroker() as broker:
         other = settings.model_copy(update={"bootstrap": broker.bootstrap})
