@@ -251,13 +251,12 @@ def _travel(snapshot: DeltaTable, as_of: int | datetime, where: LakeLocation) ->
 def _travel_to_time(snapshot: DeltaTable, when: datetime, where: LakeLocation) -> None:
     try:
         snapshot.load_as_version(when)
-        first = snapshot.history(1)[0]["timestamp"]
     except DeltaError as error:
         raise NoSuchVersionError(
             f"{where} cannot be read as of {when}: {one_line(error)}.", "Logs are kept for a month; name a later time."
         ) from error
-    # Delta answers with the first version when the time lies before it.
-    if first > when.timestamp() * 1_000:
+    # Delta answers with the first version when the time lies before it; the history would name the newest commit.
+    if snapshot.metadata().created_time > when.timestamp() * 1_000:
         raise NoSuchVersionError(f"{where} is younger than {when}.", "Name a later time.")
 
 

@@ -22,10 +22,13 @@ from pipeline.query_views import (
     comment_view,
     create_view,
     dataset_of,
+    local_path,
     select_files,
     select_nothing,
 )
 from pipeline.tables import Table, tables_of
+
+__all__ = ["AsOf", "local_path", "open_lake"]
 
 _OPENERS: Final = 4
 """Tables that are opened at once: reading a log is waiting, most of all for an object store."""
@@ -92,13 +95,10 @@ def _snapshot(lake: Lake, table: Table, at: int | datetime | None) -> DeltaTable
     newest = lake.delta(table)
     if at is None:
         return newest
-    if isinstance(at, datetime) and _created(newest) > at:
+    created = datetime.fromtimestamp(newest.metadata().created_time / 1_000, UTC)
+    if isinstance(at, datetime) and created > at:
         return None
     return lake.delta(table, at)
-
-
-def _created(snapshot: DeltaTable) -> datetime:
-    return datetime.fromtimestamp(snapshot.metadata().created_time / 1_000, UTC)
 
 
 def _define(
@@ -114,8 +114,3 @@ def _define(
     else:
         create_view(connection, name, select_files(snapshot))
     comment_view(connection, name, table.doc, columns, column_comments(name, catalogue))
-
-
-def local_path(uri: str) -> str:
-    """The path of a file URI."""
-    return uri.removeprefix("file://")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
+from urllib.parse import unquote
 
 import duckdb
 import pyarrow as pa
@@ -54,7 +55,7 @@ def select_files(snapshot: DeltaTable) -> str:
         for name, type_ in stored.items()
     )
     names = ", ".join(f"{_PATH_DATE} AS {_DATE}" if name == _DATE else quoted(name) for name in columns)
-    files = ", ".join(literal(path) for path in snapshot.file_uris())
+    files = ", ".join(literal(local_path(uri)) for uri in snapshot.file_uris())
     return f"SELECT {names} FROM read_parquet([{files}], schema = MAP {{{fields}}})"
 
 
@@ -77,6 +78,11 @@ def comment_view(
     said = [f"COMMENT ON VIEW {name} IS {literal(doc)}"]
     said += [f"COMMENT ON COLUMN {name}.{quoted(each)} IS {literal(docs[each])}" for each in columns if each in docs]
     connection.execute("; ".join(said))
+
+
+def local_path(uri: str) -> str:
+    """The path that Delta Lake names; it writes as URLs do, with ``%20`` for a blank."""
+    return unquote(uri.removeprefix("file://"))
 
 
 def literal(text: str) -> str:
