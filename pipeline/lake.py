@@ -19,6 +19,7 @@ from pyarrow.dataset import Dataset
 
 from features.errors import HedgeflowError
 from pipeline.lake_location import LakeLocation, Place
+from pipeline.lake_log import delta_log
 from pipeline.tables import TABLES, Table
 
 Offsets = Mapping[tuple[str, int], int]
@@ -48,6 +49,10 @@ class LakeError(HedgeflowError):
 
 class LakeUnavailableError(LakeError):
     """The store does not answer, refuses, or is full: nothing was written, and the same append may succeed later."""
+
+
+class LakeSchemaError(LakeError):
+    """The rows do not fit the table's columns, now or later."""
 
 
 class NoSuchVersionError(LakeError):
@@ -80,8 +85,8 @@ class Lake:
 
         Raises:
             LakeUnavailableError: the store failed or is full; nothing was committed, try again.
-            LakeError: another writer has committed these partitions' offsets, or a column has another type than in
-                the table.
+            LakeSchemaError: a column has another type than in the table.
+            LakeError: another writer has committed these partitions' offsets.
         """
         named = {application_id(*key): version for key, version in sorted(offsets.items())}
         for key in offsets:
@@ -100,7 +105,7 @@ class Lake:
                 ),
             )
         except (SchemaMismatchError, DeltaProtocolError) as error:
-            raise LakeError(
+            raise LakeSchemaError(
                 f"{self.path / table.name} cannot take these rows: {one_line(error)}.", "Use another lake for them."
             ) from error
         except (DeltaError, OSError) as error:
@@ -122,6 +127,7 @@ class Lake:
             # The commit is in the log, and only what came after it (the answer, a checkpoint) was lost.
             self._handles[table.name] = now
             return
+        _refuse_other_types(now, table, self.path / table.name, error)
         known = {name: version for (each, name), version in self._versions.items() if each == table.name}
         if any((now.transaction_version(name) or 0) != version for name, version in known.items()):
             raise LakeError(
@@ -235,29 +241,35 @@ def statistics_columns(table: Table) -> list[str]:
 
 
 def _travel(snapshot: DeltaTable, as_of: int | datetime, where: LakeLocation) -> None:
-    if isinstance(as_of, datetime):
-        _travel_to_time(snapshot, as_of if as_of.tzinfo else as_of.replace(tzinfo=UTC), where)
-        return
-    if not 0 <= as_of <= snapshot.version():
-        raise NoSuchVersionError(f"{where} has no version {as_of}.", f"Its newest is {snapshot.version()}.")
+    version = _version_at(as_of, where) if isinstance(as_of, datetime) else as_of
+    if not 0 <= version <= snapshot.version():
+        raise NoSuchVersionError(f"{where} has no version {version}.", f"Its newest is {snapshot.version()}.")
     try:
-        snapshot.load_as_version(as_of)
+        snapshot.load_as_version(version)
     except DeltaError as error:
         raise NoSuchVersionError(
-            f"Version {as_of} of {where} is gone: {one_line(error)}.", "Logs are kept for a month; name a later one."
+            f"Version {version} of {where} is gone: {one_line(error)}.", "Old logs are deleted; name a later one."
         ) from error
 
 
-def _travel_to_time(snapshot: DeltaTable, when: datetime, where: LakeLocation) -> None:
-    try:
-        snapshot.load_as_version(when)
-    except DeltaError as error:
-        raise NoSuchVersionError(
-            f"{where} cannot be read as of {when}: {one_line(error)}.", "Logs are kept for a month; name a later time."
-        ) from error
-    # Delta answers with the first version when the time lies before it; the history would name the newest commit.
-    if snapshot.metadata().created_time > when.timestamp() * 1_000:
-        raise NoSuchVersionError(f"{where} is younger than {when}.", "Name a later time.")
+def _version_at(when: datetime, where: LakeLocation) -> int:
+    # Asked of the log itself: Delta answers with its oldest version when the time lies before it.
+    log = delta_log(where)
+    version = log.version_at(when if when.tzinfo else when.replace(tzinfo=UTC))
+    if version is None:
+        oldest = next(iter(log.committed.values()), None)
+        raise NoSuchVersionError(f"{where} cannot be read as of {when}.", f"Its log begins at {oldest}.")
+    return version
+
+
+def _refuse_other_types(snapshot: DeltaTable, table: Table, where: LakeLocation, error: Exception) -> None:
+    stored = pa.schema(snapshot.schema().to_arrow())
+    for field in table.schema:
+        if field.name in stored.names and stored.field(field.name).type != field.type:
+            types = f"{stored.field(field.name).type}, not {field.type}"
+            raise LakeSchemaError(
+                f"{where} holds {field.name} as {types}.", "Use another lake for these rows."
+            ) from error
 
 
 @contextmanager

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import msgspec
-from pyarrow.fs import FileSelector
 
 from pipeline.lake import Lake, application_id
-from pipeline.lake_files import TARGET_BYTES, data_files, filesystem_of, small
-from pipeline.lake_location import LakeLocation
+from pipeline.lake_files import TARGET_BYTES, data_files, small
+from pipeline.lake_log import delta_log
 from pipeline.lake_plan import plan
 from pipeline.tables import Table
 
@@ -61,7 +60,7 @@ def _state(lake: Lake, table: Table, target_bytes: int) -> TableState:
     files = data_files(snapshot)
     bins = plan(files, target_bytes)
     dates = sorted({file.date for file in files})
-    checkpoint, entries = _log(lake.path / table.name)
+    log = delta_log(lake.path / table.name)
     partitions = range(1 + max((file.most_partition for file in files), default=0))
     offsets = {application_id(table.topic, p): lake.version(table, table.topic, p) for p in partitions}
     return TableState(
@@ -74,17 +73,10 @@ def _state(lake: Lake, table: Table, target_bytes: int) -> TableState:
         version=snapshot.version(),
         committed=_iso(snapshot.history(1)[0]["timestamp"]),
         offsets={name: offset for name, offset in offsets.items() if offset},
-        commits_since_checkpoint=snapshot.version() - checkpoint,
-        log_files=entries,
+        commits_since_checkpoint=snapshot.version() - log.checkpoint,
+        log_files=log.entries,
         compaction=(sum(map(len, bins)), len(bins)),
     )
-
-
-def _log(where: LakeLocation) -> tuple[int, int]:
-    """The version of the newest checkpoint (-1: none), and the entries of the log's folder."""
-    names = [info.base_name for info in filesystem_of(where).get_file_info(FileSelector("_delta_log"))]
-    checkpoints = [int(name.split(".", 1)[0]) for name in names if ".checkpoint" in name and name[0].isdigit()]
-    return max(checkpoints, default=-1), len(names)
 
 
 def _iso(milliseconds: int) -> str:

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 import structlog
-from deltalake.exceptions import SchemaMismatchError
 
-from pipeline.lake import Lake, LakeError, LakeUnavailableError
+from pipeline.lake import Lake, LakeError, LakeSchemaError, LakeUnavailableError
 from pipeline.lake_location import Place
 from pipeline.lake_writer_letters import DeadLetters
 from pipeline.lake_writer_repeats import LastBars, Repeats
@@ -129,9 +128,9 @@ class LakeTables:
             self._lake.append(table, rows, self._transactions(table, begin, ahead))
         except LakeUnavailableError:
             raise
+        except LakeSchemaError as error:
+            raise LakeConflictError(error.problem, error.remedy) from error
         except LakeError as error:
-            if isinstance(error.__cause__, SchemaMismatchError):
-                raise LakeConflictError(error.problem, "A column has another type than in the table.") from error
             self._overtaken(table, held, error)
             return False
         return True
