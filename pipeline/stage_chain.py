@@ -206,7 +206,10 @@ class StageChain:
             self._outbox.abort()
         for task_id in {self._task_id(partition) for _, partition in partitions}:
             task = self._tasks.pop(task_id, None)
-            if task is not None and task.ending is not None:
+            if task is None:
+                continue
+            self._metrics.forgot(task.name)
+            if task.ending is not None:
                 task.ending.close()
 
     def _task_id(self, partition: int) -> int:

@@ -204,7 +204,7 @@ class Worker:
         consumer.assign(partitions)
         if self._paused and partitions:
             consumer.pause(partitions)
-        self._health.ready(bool(self._owned), "" if self._owned else "no partition is assigned")
+        self._health.ready(bool(self._owned), f"{len(self._owned)} partitions" if self._owned else "no partition yet")
         self._log.info("assigned", partitions=sorted(f"{topic}/{number}" for topic, number in positions))
 
     def _require_log(self, consumer: Consumer, offsets: Offsets) -> None:
