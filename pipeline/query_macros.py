@@ -146,7 +146,7 @@ MACROS: Final[tuple[Macro, ...]] = (
             ON k.instrument = e.instrument AND k.ts_known <= e.bar_ts) b
             ON b.instrument = f.instrument AND b.bar_ts = f.bar_ts
         LEFT JOIN features x ON x.instrument = b.instrument
-            AND x.bar_ts = b.entry_ts + CAST(seconds * 1000000000 AS BIGINT)""",
+            AND x.bar_ts = b.entry_ts + CAST(seconds * 1e9 AS BIGINT)""",
     ),
     Macro(
         "markouts(seconds)",
@@ -155,7 +155,7 @@ MACROS: Final[tuple[Macro, ...]] = (
         1e4 * sign(f.quantity) * (m.mid - f.price) / f.price AS markout_bps
         FROM (SELECT *, unnest(seconds) AS seconds FROM fills) f
         LEFT JOIN features m ON m.instrument = f.instrument
-            AND m.bar_ts = f.bar_ts + CAST(f.seconds * 1000000000 AS BIGINT)""",
+            AND m.bar_ts = f.bar_ts + CAST(f.seconds * 1e9 AS BIGINT)""",
     ),
     Macro(
         "sequence_gaps(events)",

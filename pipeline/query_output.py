@@ -55,7 +55,9 @@ def write_answer(answer: duckdb.DuckDBPyConnection, form: Format, target: IO[byt
         return _parquet(answer, target)
     names = [column[0] for column in answer.description or ()]
     if form is Format.TABLE:
-        return _table(names, answer.fetchmany(most + 1), most, target)
+        rows = answer.fetchmany(most + 1)
+        answer.abort()
+        return _table(names, rows, most, target)
     written = {Format.CSV: _csv, Format.JSON: _json, Format.JSONL: _jsonl}[form]
     return written(names, _rows(answer), target)
 

@@ -119,8 +119,9 @@ class Shell:
                 if self._timing:
                     typer.echo(f"{time.perf_counter() - begin:.3f} s")
         except (KeyboardInterrupt, duckdb.InterruptException):
-            # What was asked for last ends; the shell and the lake's snapshot stay.
+            # The statement ends; the shell and the lake's snapshot stay.
             self._connection.interrupt()
+            self._connection.abort()
             typer.echo("cancelled", err=True)
         except duckdb.Error as error:
             typer.echo(
