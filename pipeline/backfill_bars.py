@@ -31,6 +31,9 @@ def bar_pieces(task: Task, positions: Positions) -> Iterator[Piece]:
     schema = row_schema(task)
     columns = ", ".join(schema.names)
     fresh = _beyond(inputs, positions)
+    if task.window.end is not None:
+        # A later run into the same lake has added rows: they are beyond the state that this one ends with.
+        fresh += f" AND bar_ts <= {task.window.end}"
     with connected(task.threads) as connection:
         for files in _by_date(Lake(task.target).files(table), _oldest(inputs, positions)):
             rows = f"FROM read_parquet({listed(files)}) WHERE {fresh}"

@@ -114,7 +114,7 @@ class Job:
             if restart:
                 removed = folders.restart()
                 self._result.notes.append(f"restart: removed {removed:,} rows")
-            folders.begin(self.run)
+            self.run = folders.begin(self.run)
             folder = folders.of(self.run)
             earlier = self._earlier(folders, folder)
             names = self._phases()

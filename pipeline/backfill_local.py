@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -109,8 +110,10 @@ class _Pool:
             worker.process.kill()
             worker.process.wait()
             for pipe in (worker.process.stdin, worker.process.stdout):
-                if pipe is not None:
-                    pipe.close()
+                # What it did not read any more cannot be flushed.
+                with suppress(BrokenPipeError):
+                    if pipe is not None:
+                        pipe.close()
 
     def finish(self) -> list[Done]:
         """Until every task is done."""
@@ -142,11 +145,10 @@ class _Pool:
         threads = max(1, (os.cpu_count() or 1) // self.count)
         task = msgspec.structs.replace(worker.task, threads=threads)
         assert worker.process.stdin is not None
-        try:
+        # If it is gone, its output ends, too, and there we take the task back.
+        with suppress(BrokenPipeError):
             worker.process.stdin.write(msgspec.json.encode(task) + b"\n")
             worker.process.stdin.flush()
-        except BrokenPipeError:
-            pass  # its output ends, too, and there we take the task back
 
     def _hear(self, selector: selectors.BaseSelector, worker: _Worker) -> None:
         stdout = worker.process.stdout
@@ -167,6 +169,7 @@ class _Pool:
                 raise raised(message)
             case Done():
                 self._done.append(message)
+                self.tell(message)
                 self._give(worker)
             case _:
                 self.tell(message)

@@ -98,7 +98,7 @@ class Plan:
         return Task(
             name=name,
             work=work,
-            run=self.run.key,
+            run=self.run.transaction,
             folder=str(self.folder),
             source=self.run.origin.lake,
             target=str(self.target.path),
@@ -117,7 +117,7 @@ class Plan:
         return state is None or not _done(state, task.seen)
 
     def _state(self, name: str, table: str) -> TaskState | None:
-        committed = self.target.version(TABLES[table], f"backfill/{self.run.key}/{name}", 0)
+        committed = self.target.version(TABLES[table], f"backfill/{self.run.transaction}/{name}", 0)
         return StateFolder(self.folder, name).newest(committed)
 
     def _started(self) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -44,12 +45,18 @@ class Origin(msgspec.Struct, frozen=True):
 
 
 class Run(msgspec.Struct, frozen=True):
-    """One run, as its folder names it."""
+    """One run, as its folder names it; ``token`` is drawn when it begins."""
 
     key: str
     origin: Origin
     window: Window
     instruments: tuple[str, ...]
+    token: str = ""
+
+    @property
+    def transaction(self) -> str:
+        """What names the run in Delta's log, which keeps the names of runs that a restart removed."""
+        return f"{self.key}-{self.token}"
 
 
 def lake_origin(lake: Lake) -> Origin:
@@ -83,17 +90,19 @@ class RunFolder:
         """Where a run keeps its states."""
         return self.path / run.key
 
-    def begin(self, run: Run) -> None:
-        """Write down that the run is there, unless it is.
+    def begin(self, run: Run) -> Run:
+        """The run with its token; it is written down, unless it is there.
 
         Raises:
             LakeError: the lake has rows that this run may not add to.
         """
         if (self.of(run) / _RUN).exists():
-            return
+            return next(each for each in self.runs() if each.key == run.key)
         self._require_room(run)
         self.of(run).mkdir(parents=True, exist_ok=True)
-        write_durably(self.of(run) / _RUN, msgspec.json.encode(run))
+        begun = msgspec.structs.replace(run, token=secrets.token_hex(4))
+        write_durably(self.of(run) / _RUN, msgspec.json.encode(begun))
+        return begun
 
     def runs(self) -> list[Run]:
         """All runs, earliest window first."""
@@ -158,10 +167,14 @@ class RunFolder:
                     "They stay: backfill into another lake (--to).",
                 )
             removed += found.count_rows()
+        if self.path.exists():
+            # First, and at once: states must not outlive their rows.
+            gone = self.path.with_suffix(".gone")
+            shutil.rmtree(gone, ignore_errors=True)
+            self.path.rename(gone)
+            shutil.rmtree(gone)
         for table in tables:
             self._target.delta(table).delete()
-        if self.path.exists():
-            shutil.rmtree(self.path)
         return removed
 
     @contextmanager

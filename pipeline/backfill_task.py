@@ -51,7 +51,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         name: unique in its run; names the state's folder and, with the run's key, the Delta transactions.
         work: what is computed.
-        run: key of the run.
+        run: names the run in Delta's log.
         folder: where the run keeps its states.
         source: the lake whose raw tables are read; empty for recordings.
         target: the lake that is written.

@@ -167,7 +167,8 @@ def _compare(origin: Any, lake: Any, job: Any, window: Any) -> None:
         *(["signals"] if job.with_signals else []),
         *(["own_activity"] if job.with_own else []),
     ]
-    found = [compare_tables(origin, lake, name, window.end, window.start) for name in names if lake.files(TABLES[name])]
+    there = [name for name in names if lake.files(TABLES[name]) or origin.files(TABLES[name])]
+    found = [compare_tables(origin, lake, name, window.end, window.start) for name in there]
     for each in found:
         typer.echo(f"{each.table}: {each.left:,} rows there, {each.right:,} here, differing {each.differing}")
     if any(each.differing for each in found):
