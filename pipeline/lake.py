@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 from itertools import starmap
 from pathlib import Path
 from typing import Any, Final
@@ -17,15 +14,34 @@ from deltalake import CommitProperties, DeltaTable, Transaction, WriterPropertie
 from deltalake.exceptions import DeltaError, DeltaProtocolError, SchemaMismatchError, TableNotFoundError
 from pyarrow.dataset import Dataset
 
-from features.errors import HedgeflowError
+from pipeline.lake_errors import (
+    LakeError,
+    LakeSchemaError,
+    LakeUnavailableError,
+    NoSuchVersionError,
+    one_line,
+    store_errors,
+)
 from pipeline.lake_location import LakeLocation, Place
-from pipeline.lake_log import delta_log
+from pipeline.lake_travel import AsOf, travel
 from pipeline.tables import TABLES, Table
 
 Offsets = Mapping[tuple[str, int], int]
 
-AsOf = int | datetime | None
-"""A version of a table, a time, or the newest."""
+__all__ = [
+    "AsOf",
+    "Lake",
+    "LakeError",
+    "LakeSchemaError",
+    "LakeUnavailableError",
+    "NoSuchVersionError",
+    "application_id",
+    "dates",
+    "one_line",
+    "positioned",
+    "require_lake",
+    "statistics_columns",
+]
 
 _COMMIT: Final = "hedgeflow.commit"
 _RECENT: Final = 20
@@ -39,24 +55,6 @@ _CONFIGURATION: Final = {
     "delta.enableExpiredLogCleanup": "true",
 }
 _FILTERED: Final = ("underlying", "instrument", "portfolio", "ts_event", "ts_recv", "ts_known", "ts_available")
-
-
-class LakeError(HedgeflowError):
-    """The lake is missing, damaged, or ahead of the log."""
-
-    exit_code = 7
-
-
-class LakeUnavailableError(LakeError):
-    """The store does not answer, refuses, or is full: nothing was written, and the same append may succeed later."""
-
-
-class LakeSchemaError(LakeError):
-    """The rows do not fit the table's columns, now or later."""
-
-
-class NoSuchVersionError(LakeError):
-    """The table has no snapshot of that version or time."""
 
 
 class Lake:
@@ -148,7 +146,7 @@ class Lake:
         key = (table.name, application_id(topic, partition))
         if key not in self._versions:
             handle = self._handle(table)
-            with _store_errors(self.path / table.name):
+            with store_errors(self.path / table.name):
                 self._versions[key] = int(handle.transaction_version(key[1]) or 0)
         return self._versions[key]
 
@@ -159,7 +157,7 @@ class Lake:
             LakeUnavailableError: the store failed.
         """
         where = self.path / table.name
-        with _store_errors(where):
+        with store_errors(where):
             return bool(DeltaTable.is_deltatable(str(where), where.options))
 
     def delta(self, table: Table, as_of: AsOf = None) -> DeltaTable:
@@ -174,13 +172,13 @@ class Lake:
             LakeError: there is no such table, or none of that version or time.
         """
         where = self.path / table.name
-        with _store_errors(where):
+        with store_errors(where):
             try:
                 snapshot = DeltaTable(str(where), storage_options=where.options)
             except TableNotFoundError:
                 raise LakeError(f"There is no table {where}.", "`hedgeflow lake describe` lists them.") from None
             if as_of is not None:
-                _travel(snapshot, as_of, where)
+                travel(snapshot, as_of, where)
             return snapshot
 
     def files(self, table: Table, as_of: AsOf = None) -> list[str]:
@@ -208,7 +206,7 @@ class Lake:
     def _handle(self, table: Table) -> DeltaTable:
         if table.name not in self._handles:
             where = self.path / table.name
-            with _store_errors(where):
+            with store_errors(where):
                 self._handles[table.name] = _opened(table, where)
         return self._handles[table.name]
 
@@ -240,28 +238,6 @@ def statistics_columns(table: Table) -> list[str]:
     return [name for name in table.schema.names if name in wanted]
 
 
-def _travel(snapshot: DeltaTable, as_of: int | datetime, where: LakeLocation) -> None:
-    version = _version_at(as_of, where) if isinstance(as_of, datetime) else as_of
-    if not 0 <= version <= snapshot.version():
-        raise NoSuchVersionError(f"{where} has no version {version}.", f"Its newest is {snapshot.version()}.")
-    try:
-        snapshot.load_as_version(version)
-    except DeltaError as error:
-        raise NoSuchVersionError(
-            f"Version {version} of {where} is gone: {one_line(error)}.", "Old logs are deleted; name a later one."
-        ) from error
-
-
-def _version_at(when: datetime, where: LakeLocation) -> int:
-    # Asked of the log itself: Delta answers with its oldest version when the time lies before it.
-    log = delta_log(where)
-    version = log.version_at(when if when.tzinfo else when.replace(tzinfo=UTC))
-    if version is None:
-        oldest = next(iter(log.committed.values()), None)
-        raise NoSuchVersionError(f"{where} cannot be read as of {when}.", f"Its log begins at {oldest}.")
-    return version
-
-
 def _refuse_other_types(snapshot: DeltaTable, table: Table, where: LakeLocation, error: Exception) -> None:
     stored = pa.schema(snapshot.schema().to_arrow())
     for field in table.schema:
@@ -270,21 +246,6 @@ def _refuse_other_types(snapshot: DeltaTable, table: Table, where: LakeLocation,
             raise LakeSchemaError(
                 f"{where} holds {field.name} as {types}.", "Use another lake for these rows."
             ) from error
-
-
-@contextmanager
-def _store_errors(where: LakeLocation) -> Iterator[None]:
-    try:
-        yield
-    except (DeltaError, OSError) as error:
-        raise LakeUnavailableError(
-            f"{where} cannot be opened: {one_line(error)}.", "Check that the store answers, its rights and space."
-        ) from error
-
-
-def one_line(error: Exception) -> str:
-    """An error of the store, without its colours and its tree of causes."""
-    return " ".join(re.sub(r"\x1b\[[0-9;]*m|↳", " ", str(error)).split()).rstrip(".")
 
 
 def require_lake(place: Place, storage_options: Mapping[str, str] | None = None) -> Lake:
