@@ -17,7 +17,7 @@ import msgspec
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, TopicPartition
 
-from pipeline.kafka import header, make_reader, read_to_end
+from pipeline.kafka import header, make_reader, partition_of, read_to_end
 from pipeline.log import Outbox
 from pipeline.settings import Settings
 from pipeline.topics import CHECKPOINTS
@@ -89,7 +89,7 @@ class CheckpointStore:
                 *(checkpoint.version, checkpoint.log_id, self._writer),
             )
             name = f"{owner}/{checkpoint.generation % SLOTS}/{index}"
-            self._outbox.send(CHECKPOINTS, 0, name, msgspec.msgpack.encode(part), {"owner": owner})
+            self._outbox.send(CHECKPOINTS, self._partition(owner), name, msgspec.msgpack.encode(part), {"owner": owner})
 
     def load(self, task: str) -> Checkpoint:
         """The newest complete generation of ``task``; an empty one if there is none."""
@@ -109,10 +109,14 @@ class CheckpointStore:
                 return _assembled(generation, [parts[i] for i in range(len(parts))], following)
         return Checkpoint(following=newest + 1)
 
+    def _partition(self, owner: str) -> int:
+        """A task has one partition: whoever restores it does not read the states of all others."""
+        return partition_of(owner, self._settings.partitions)
+
     def _parts(self, owner: str) -> Iterator[_Part]:
         reader = make_reader(self._settings)
         try:
-            positions = [TopicPartition(CHECKPOINTS, 0, OFFSET_BEGINNING)]
+            positions = [TopicPartition(CHECKPOINTS, self._partition(owner), OFFSET_BEGINNING)]
             for message in read_to_end(reader, positions, self._settings.broker_patience_ms / 1_000):
                 if header(message, "owner") == owner and (part := _decoded(message.value() or b"")) is not None:
                     yield part

@@ -24,7 +24,10 @@ _DAY_MS: Final = 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """How a topic is created. ``per_underlying`` topics share one partition count, so that equal keys meet."""
+    """How a topic is created. ``per_underlying`` topics share one partition count, so that equal keys meet.
+
+    The checkpoints have as many: their tasks are those of the partitions.
+    """
 
     name: str
     key: str
@@ -52,6 +55,6 @@ TOPICS: Final[Mapping[str, TopicSpec]] = {
         TopicSpec(OWN_ACTIVITY, key="underlying", per_underlying=True),
         TopicSpec(DEAD_LETTER, key="topic"),
         TopicSpec(REPLAYS, key="topic/partition/offset", compacted=True),
-        TopicSpec(CHECKPOINTS, key="stage/partition/slot/key/part", compacted=True),
+        TopicSpec(CHECKPOINTS, key="stage/partition/slot/key/part", per_underlying=True, compacted=True),
     )
 }

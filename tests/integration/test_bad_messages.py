@@ -18,7 +18,7 @@ from benchmarks.soak_truth import truth_of
 from features.events import Kind
 from pipeline import topics
 from pipeline.edge import Edge
-from pipeline.kafka import make_producer, make_reader, partitions_of, read_to_end
+from pipeline.kafka import make_producer, make_reader, partition_of, partitions_of, read_to_end
 from pipeline.log import KafkaLog
 from pipeline.processes import Workers, environment_of
 from pipeline.query import open_lake
@@ -125,7 +125,7 @@ def poison_checkpoints(settings: Settings) -> None:
     for stage in ALONE:
         for task in range(settings.partitions):
             owner = f"{settings.application}/{stage}/{task}"
-            producer.produce(
-                topics.CHECKPOINTS, b"\xc1garbage", f"{owner}/9/0".encode(), 0, headers={"owner": owner.encode()}
-            )
+            at = partition_of(owner, settings.partitions)
+            name = {"owner": owner.encode()}
+            producer.produce(topics.CHECKPOINTS, b"\xc1garbage", f"{owner}/9/0".encode(), at, headers=name)
     assert producer.flush(10) == 0

@@ -90,7 +90,7 @@ def test_a_topic_with_other_settings_is_marked(tmp_path: Path) -> None:
     with EmbeddedBroker() as broker:
         admin = AdminClient({"bootstrap.servers": broker.bootstrap})
         config = {"retention.ms": "1000", "cleanup.policy": "delete"}
-        admin.create_topics([NewTopic(topics.CHECKPOINTS, 1, 1, config=config)])[topics.CHECKPOINTS].result(10)
+        admin.create_topics([NewTopic(topics.CHECKPOINTS, 2, 1, config=config)])[topics.CHECKPOINTS].result(10)
         settings = Settings(bootstrap=broker.bootstrap)
         create_topics(settings)
         there = {each["topic"]: each for each in answer(settings, "topics", "describe")}
