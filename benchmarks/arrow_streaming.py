@@ -12,7 +12,7 @@ from typing import Any, Final
 import polars as pl
 import pyarrow as pa
 
-from benchmarks.joined_log import Filled, balanced, busier, fill_events, log_of
+from benchmarks.joined_log import Filled, balanced, busier, fill_events, joined_base, log_of
 from benchmarks.recorded_like import RECORDINGS, Base, base_log
 from benchmarks.stream_runs import arrow_rows, hedgeflow, run_until_committed
 from features.bars import FeatureStage
@@ -31,8 +31,9 @@ CHECKED: Final = 150
 
 
 def market(seconds: int, one_underlying: str | None = "U") -> Base:
-    """Two perpetuals: recorded where the recordings are, and else simulated."""
-    return busier(base_log(RECORDINGS if RECORDINGS.is_dir() else None, seconds, one_underlying), BUSIER)
+    """Two perpetuals in large messages: recorded where the recordings are, and else simulated."""
+    found = base_log(RECORDINGS if RECORDINGS.is_dir() else None, seconds, one_underlying)
+    return joined_base(busier(found, BUSIER))
 
 
 def settings_for(broker: EmbeddedBroker, partitions: int) -> Settings:

@@ -83,16 +83,20 @@ def balanced(underlying: str, copies: int, partitions: int) -> list[int]:
     raise AssertionError("unreachable: numbers do not end")
 
 
-def log_of(base: Base, copies: Sequence[int], repetitions: int) -> Iterator[EventBatch]:
-    """Copies of the base take turns, repetition by repetition; as the edge appends them."""
+def joined_base(base: Base) -> Base:
+    """The base in large messages, numbered and judged by the edge."""
     out: list[EventBatch] = []
     edge = Edge(MemoryLog(out.append), "benchmark")
+    for batch in joined(base.batches):
+        edge.send(batch)
+    return Base(out)
+
+
+def log_of(base: Base, copies: Sequence[int], repetitions: int) -> Iterator[EventBatch]:
+    """Copies of the base take turns, repetition by repetition."""
     for number in range(repetitions):
         for copy in copies:
-            for batch in joined(base.repetition(number, copy, rename=True)):
-                edge.send(batch)
-                yield from out
-                out.clear()
+            yield from base.repetition(number, copy, rename=True)
 
 
 def fill_events(settings: Settings, events: Iterable[EventBatch]) -> Filled:

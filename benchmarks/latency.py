@@ -166,7 +166,7 @@ def main() -> None:
     results: dict[str, dict[str, Any]] = {}
     with TemporaryDirectory() as folder:
         waiting("simulating, and fitting small models")
-        market = simulated(12 if options.quick else options.seconds)
+        market = simulated(24, denser=2) if options.quick else simulated(options.seconds)
         prepared = prepare(market, Path(folder))
         for name, stages in TOPOLOGIES.items():
             if options.only in (None, name):

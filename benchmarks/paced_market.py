@@ -30,7 +30,7 @@ from pipeline.topics import EVENTS
 
 REFERENCE: Final = {"BTC": "sim:BTC-PERP", "ETH": "sim:ETH-PERP"}
 DENSER: Final = 20
-"""Times as many book updates as the simulation's regimes have."""
+"""Times as many book updates as the simulation's regimes have: about 3,200 rows/s in two underlyings."""
 
 FIT_S: Final = 265
 FROM_S: Final = 270
@@ -50,10 +50,10 @@ class Market:
         return self.config.start_ns + FROM_S * NANO
 
 
-def simulated(seconds: int) -> Market:
+def simulated(seconds: int, denser: int = DENSER) -> Market:
     """``FROM_S`` seconds of history, then ``seconds`` to be paced."""
     plain = SimulationConfig(minutes=(FROM_S + seconds) / 60, seed=3, tick_ms=20)
-    regimes = tuple(replace(each, updates_per_s=each.updates_per_s * DENSER) for each in plain.regimes)
+    regimes = tuple(replace(each, updates_per_s=each.updates_per_s * denser) for each in plain.regimes)
     config = replace(plain, regimes=regimes)
     events: list[EventBatch] = []
     edge = Edge(MemoryLog(events.append), "benchmark")
@@ -163,7 +163,7 @@ class Pace:
         bar = (due.stream_ns - 1) // self._interval * self._interval
         before = self._bar.get(due.underlying)
         self._bar[due.underlying] = bar
-        for each in range((before or bar) + self._interval, bar + 1, self._interval):
+        for each in range((bar if before is None else before) + self._interval, bar + 1, self._interval):
             self.completed[each] = now  # the last underlying's overwrites
 
 

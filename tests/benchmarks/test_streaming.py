@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import latency, peers, scaling, streaming
 from benchmarks.arrow_streaming import run_features, settings_for
-from benchmarks.joined_log import balanced, busier, fill_events, joined, log_of
+from benchmarks.joined_log import balanced, busier, fill_events, joined_base, log_of
 from benchmarks.paced_market import Due, Market, Pace, percentiles
 from benchmarks.recorded_like import Base, base_log
 from benchmarks.stream_runs import Step, Steps, fill
@@ -58,13 +58,17 @@ def feature_rows(events: list[EventBatch]) -> list[dict[str, object]]:
 
 def test_joined_messages_are_large_and_give_as_many_bars(base: Base) -> None:
     plain = list(base.repetition(0, 0, rename=True))
-    events = list(log_of(base, [0], 1))
+    large = joined_base(base)
+    events = list(log_of(large, [0], 1))
     assert sum(batch.data.num_rows for batch in events) == sum(batch.data.num_rows for batch in plain)
     assert len(events) < len(plain) / 5
     bars = [(row["instrument"], row["bar_ts"], row["late_rows"]) for row in feature_rows(events)]
     assert bars == [(row["instrument"], row["bar_ts"], row["late_rows"]) for row in feature_rows(plain)]
     assert len(bars) >= 2
-    assert all(batch.data.num_rows <= 1_600 for batch in joined(plain))
+    assert all(batch.data.num_rows <= 1_600 for batch in events)
+    twice = feature_rows(list(log_of(large, [0], 2)))
+    assert len(twice) > 2 * len(bars) - 3, "repetitions go on without a gap"
+    assert not any(row["late_rows"] for row in twice)
 
 
 def test_copies_fill_all_partitions() -> None:
@@ -77,7 +81,7 @@ def test_copies_fill_all_partitions() -> None:
 def test_workers_over_an_arrow_log_are_measured(base: Base) -> None:
     with EmbeddedBroker() as broker:
         settings = settings_for(broker, 2)
-        filled = fill_events(settings, log_of(base, balanced("U", 2, 2), 2))
+        filled = fill_events(settings, log_of(joined_base(base), balanced("U", 2, 2), 2))
         found = run_features(settings, broker, filled, 2, "test")
     assert found["per_s"] > 0
     assert set(filled.ends.values()) == {sum(filled.ends.values()) // 2}
