@@ -45,7 +45,7 @@ class WorkerProcess:
         """Start it, or start it again."""
         with self._log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "pipeline.cli", "stream", "run", *self.stage.split("-")],
+                [sys.executable, "-m", "pipeline.cli", "stream", "run", *self.stage.split("-"), "--with-parent"],
                 env={**os.environ, **self._environment},
                 stdout=output,
                 stderr=output,

@@ -36,6 +36,9 @@ def run(
         Path | None, typer.Option("--portfolio", help="What the decisions stage hedges, as JSON.")
     ] = None,
     partitions: Partitions = None,
+    with_parent: Annotated[
+        bool, typer.Option("--with-parent", help="Stop when the process that started this one ends.")
+    ] = False,
     config: Config = None,
 ) -> None:
     """Run one stage, or several in one process, until Ctrl-C or SIGTERM; it then finishes, checkpoints and leaves.
@@ -51,7 +54,7 @@ def run(
         config, bootstrap=bootstrap, lake=lake, models=models, portfolio=portfolio, partitions=partitions
     )
     configure_logging(settings, stage="-".join(stages))
-    interrupted = run_until_signal(make_worker(stages, settings))
+    interrupted = run_until_signal(make_worker(stages, settings), with_parent=with_parent)
     if interrupted:
         raise typer.Exit(130)
 
