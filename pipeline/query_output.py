@@ -44,15 +44,13 @@ def write_answer(answer: duckdb.DuckDBPyConnection, form: Format, target: IO[byt
 
     Args:
         answer: a connection that executed it.
-        form: which format.
+        form: which format, not Parquet: that is :func:`write_parquet`.
         target: takes bytes.
         most: rows of a table that are shown; the other formats write all.
 
     Returns:
         How many rows were written.
     """
-    if form is Format.PARQUET:
-        return _parquet(answer, target)
     names = [column[0] for column in answer.description or ()]
     if form is Format.TABLE:
         rows = answer.fetchmany(most + 1)
@@ -140,11 +138,12 @@ def _record(names: list[str], row: tuple[Any, ...]) -> bytes:
     return msgspec.json.encode(dict(zip(names, values, strict=True)), enc_hook=str)
 
 
-def _parquet(answer: duckdb.DuckDBPyConnection, target: IO[bytes]) -> int:
+def write_parquet(relation: duckdb.DuckDBPyRelation, target: IO[bytes]) -> int:
+    """Write what ``connection.sql`` gave as one Parquet file, batch by batch; returns the rows."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    batches, count = answer.to_arrow_reader(100_000), 0
+    batches, count = relation.to_arrow_reader(100_000), 0
     with pq.ParquetWriter(pa.PythonFile(target, "w"), batches.schema, compression="zstd") as writer:
         for batch in batches:
             writer.write_batch(batch)

@@ -8,12 +8,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import duckdb
 import typer
 
+from pipeline.query_cancel import cancellable
 from pipeline.query_completion import Completion
 from pipeline.query_output import Format, write_answer
 from pipeline.query_views import literal
@@ -113,20 +115,22 @@ class Shell:
         try:
             for statement in self._connection.extract_statements(text):
                 begin = time.perf_counter()
-                self._connection.execute(statement)
-                if self._connection.description:
-                    self._show(self._form, self._rows)
+                cancellable(self._connection, partial(self._answer, statement))
                 if self._timing:
                     typer.echo(f"{time.perf_counter() - begin:.3f} s")
-        except (KeyboardInterrupt, duckdb.InterruptException):
+        except KeyboardInterrupt:
             # The statement ends; the shell and the lake's snapshot stay.
-            self._connection.interrupt()
             self._connection.abort()
             typer.echo("cancelled", err=True)
         except duckdb.Error as error:
             typer.echo(
                 f"DuckDB says: {problem(error)} (.tables, .schema TABLE and .macros show what there is)", err=True
             )
+
+    def _answer(self, statement: object) -> None:
+        self._connection.execute(statement)
+        if self._connection.description:
+            self._show(self._form, self._rows)
 
     def _show(self, form: Format, rows: int) -> None:
         sys.stdout.flush()

@@ -64,19 +64,26 @@ def sql(
 def _once(connection: Any, query: str, form: Any, output: Path | None, rows: int) -> None:
     import duckdb
 
-    from pipeline.query_output import opened, write_answer
+    from pipeline.query_cancel import cancellable
+    from pipeline.sql_shell import problem
 
     try:
-        connection.execute(query)
-        if connection.description:
-            with opened(output) as target:
-                write_answer(connection, form, target, rows)
-    except duckdb.InterruptException:
-        raise KeyboardInterrupt from None
+        cancellable(connection, lambda: _answer(connection, query, form, output, rows))
     except duckdb.Error as error:
-        from pipeline.sql_shell import problem
-
         raise _bad(f"DuckDB says: {problem(error)}", "`hedgeflow sql` without a query shows tables.") from error
+
+
+def _answer(connection: Any, query: str, form: Any, output: Path | None, rows: int) -> None:
+    from pipeline.query_output import Format, opened, write_answer, write_parquet
+
+    if form is Format.PARQUET:
+        relation = connection.sql(query)
+        if relation is not None:
+            with opened(output) as target:
+                write_parquet(relation, target)
+    elif connection.execute(query).description:
+        with opened(output) as target:
+            write_answer(connection, form, target, rows)
 
 
 def _catalogue(settings: Any) -> Catalogue:
