@@ -1,9 +1,9 @@
 """What a commit to the lake costs, and whether the thousandth costs more than the first.
 
-``python -m benchmarks.lake_commits [--quick]``. Feature rows (101 columns) are appended ten at a time, as the lake
-worker does at two instruments and five bars a commit. Side by side: our tables as they are, with a compaction every
-250 commits as an operator schedules it, and without checkpoints and with statistics of every column, as Delta makes
-tables by default. The count of rows and the offset are checked at the end. The last line is one JSON object.
+``python -m benchmarks.lake_commits [--quick] [--commits N]``. Feature rows (101 columns) are appended ten at a time, as
+the lake worker does at two instruments and five bars a commit. Side by side: our tables with a compaction every 250
+commits, as an operator schedules it; without one; and tables without checkpoints and with the statistics that Delta
+takes by default. The count of rows and the offset are checked at the end. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -111,13 +111,14 @@ def main(arguments: list[str] | None = None) -> None:
     """Print a table and one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="60 commits instead of 1,000")
-    quick = parser.parse_args(arguments).quick
-    commits = 60 if quick else 1_000
+    parser.add_argument("--commits", type=int, default=1_000, help="of each way")
+    given = parser.parse_args(arguments)
+    commits = 60 if given.quick else given.commits
     results: dict[str, Any] = {}
     print(f"{'':32} first 100: median   p95   cpu   last 100: median   p95   cpu   slope us/commit (cpu)")
     for name, (prepare, every) in WAYS.items():
         with tempfile.TemporaryDirectory(prefix="hedgeflow-") as folder:
-            found = measure(Path(folder), commits, prepare, min(every, commits // 2) if quick else every)
+            found = measure(Path(folder), commits, prepare, min(every, commits // 2))
         results[name] = found
         print(
             f"{name:32} {found['first_median_ms']:17.1f} {found['first_p95_ms']:6.1f} {found['first_cpu_ms']:5.1f} "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -152,3 +153,18 @@ def test_statistics_are_those_that_filters_need(tmp_path: Path) -> None:
     names = {name for name in lake.delta(SIGNALS).get_add_actions(flatten=True).schema.names if name.startswith("min.")}
     assert names == {f"min.{name}" for name in statistics_columns(SIGNALS)}
     assert len(statistics_columns(TABLES["features"])) < 10
+
+
+def test_old_entries_of_the_log_go_at_a_checkpoint(tmp_path: Path) -> None:
+    """Months of commits do not pile up: a folder of 40,000 entries made each commit 15 times slower."""
+    lake = signals_lake(tmp_path, 24)
+    log = tmp_path / "signals" / "_delta_log"
+    lake.delta(SIGNALS).create_checkpoint()
+    day_ago = time.time() - 86_400
+    for entry in log.glob("*.json"):
+        os.utime(entry, (day_ago, day_ago))
+    for offset in range(48, 52):
+        lake.append(SIGNALS, rows_of(SIGNALS, offset, 1), {POSITION: offset + 1})
+    assert len(list(log.glob("*.json"))) < 10
+    assert Lake(tmp_path).delta(SIGNALS).count() == 52
+    assert Lake(tmp_path).version(SIGNALS, *POSITION) == 52

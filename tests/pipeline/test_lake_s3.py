@@ -10,12 +10,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from written_lake import rows_of
 
 from pipeline import topics
-from pipeline.lake import Lake, LakeError, LakeUnavailableError
+from pipeline.lake import Lake, LakeError, LakeUnavailableError, NoSuchVersionError
 from pipeline.lake_compact import compact
 from pipeline.lake_describe import describe
 from pipeline.lake_location import LakeLocation
@@ -44,12 +45,14 @@ def store() -> Iterator[LakeLocation]:
     )
     address = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(300):
+        for _ in range(1_200):
             try:
                 _request(f"{address}/lakes", "PUT")
                 break
             except (urllib.error.URLError, ConnectionError):
                 time.sleep(0.1)
+        else:
+            pytest.fail("moto_server does not answer")
         options = {
             "AWS_ENDPOINT_URL": address,
             "AWS_ALLOW_HTTP": "true",
@@ -59,8 +62,8 @@ def store() -> Iterator[LakeLocation]:
         }
         yield LakeLocation.of("s3://lakes/live", options)
     finally:
-        server.terminate()
-        server.wait(10)
+        server.kill()
+        server.wait()
 
 
 def test_append_read_compact_and_verify(store: LakeLocation) -> None:
@@ -73,6 +76,9 @@ def test_append_read_compact_and_verify(store: LakeLocation) -> None:
     assert lake.dataset(TRADES).to_table()["topic_offset"].to_pylist() == [o for o in range(6) for _ in range(3)]
     assert Lake(place).version(TRADES, topics.EVENTS, 0) == 6
     assert lake.delta(TRADES, 3).count() == 9
+    assert lake.dataset(TRADES, datetime.now(UTC) + timedelta(seconds=5)).count_rows() == 18
+    with pytest.raises(NoSuchVersionError):
+        lake.delta(TRADES, datetime.now(UTC) - timedelta(days=1))
     assert verify(lake, TABLES, full=True) == []
     (state,) = describe(lake, TABLES)
     assert (state.rows, state.files, state.offsets) == (18, 1, {"md.events/0": 6})
