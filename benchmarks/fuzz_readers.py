@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Final
 
-from benchmarks.fuzz_messages import Message
+from benchmarks.fuzz_messages import RECORDS, Message
 from features.bars import FeatureStage
 from features.catalog import STANDARD
 from features.events import EventBatch, Kind
@@ -88,7 +88,7 @@ class Readers:
 
     def _record(self, message: Message, later: Counter[str]) -> None:
         table = self._table_of_topic.get(message.kind)
-        if table is None:
+        if table is None or message.kind not in RECORDS:
             raise UndecodableError("unknown_kind", "no such topic")
         stacked(table, [Piece((table.topic, 0), 0, record_batch(table, Record(message)))])
 

@@ -87,7 +87,7 @@ def _impossible(letter: Letter) -> str | None:
         return "a source refused it: fix the source and let it read its input again"
     if letter.source[0] != EVENTS:
         return f"only {EVENTS} is input; {letter.source[0]} is made from it and would be made the same again"
-    if letter.key is None or letter.kind is None:
+    if letter.key is None or letter.kind is None or "\ufffd" in letter.key:
         return "the letter does not tell the message's key and kind"
     return None if letter.whole else "the letter keeps only part of the message"
 

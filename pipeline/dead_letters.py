@@ -12,11 +12,9 @@ from confluent_kafka import OFFSET_BEGINNING, TopicPartition
 from features.errors import BadInputError, HedgeflowError
 from pipeline.codec import KIND_HEADER, UndecodableError, decode_event, decode_rows, row_schemas
 from pipeline.kafka import BrokerError, header, make_reader, read_to_end, require_broker
+from pipeline.log import KEPT_BYTES
 from pipeline.settings import Settings
 from pipeline.topics import DEAD_LETTER, EVENTS
-
-KEPT_BYTES: Final = 900_000
-"""Bytes of a message that its letter keeps; ``size`` in the headers tells how many there were."""
 
 _NANOS_PER_MILLI: Final = 1_000_000
 
@@ -171,8 +169,8 @@ def lake_letters(settings: Settings, choice: Choice) -> Iterator[Letter]:
     from pipeline.query import open_lake
 
     with open_lake(settings.lake) as lake:
-        rows = lake.sql("SELECT * FROM dead_letters ORDER BY topic_partition, topic_offset")
-        names = rows.columns
+        rows = lake.execute("SELECT * FROM dead_letters ORDER BY topic_partition, topic_offset")
+        names = [column[0] for column in rows.description]
         while batch := rows.fetchmany(1_000):
             for values in batch:
                 letter = _stored(dict(zip(names, values, strict=True)))

@@ -89,7 +89,8 @@ def group_names(settings: Settings) -> list[str]:
         BrokerError: the broker refuses.
     """
     prefix = f"{settings.application}."
-    answer = make_admin(settings).list_consumer_groups(request_timeout=CONNECT_TIMEOUT_S)
+    admin = make_admin(settings)  # the answer dies with it
+    answer = admin.list_consumer_groups(request_timeout=CONNECT_TIMEOUT_S)
     try:
         found = answer.result(timeout=CONNECT_TIMEOUT_S).valid
     except KafkaException as error:

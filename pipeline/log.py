@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
@@ -16,6 +16,10 @@ from pipeline.codec import KIND_HEADER, encode
 from pipeline.kafka import BrokerError, make_producer, partition_of
 from pipeline.settings import Settings
 from pipeline.topics import DEAD_LETTER, EVENTS
+
+
+KEPT_BYTES: Final = 900_000
+"""Bytes of a message that its dead letter keeps: with its headers it must fit into a message again."""
 
 
 class AbortedError(BrokerError):
@@ -187,9 +191,11 @@ class KafkaLog:
 
 
 def send_dead_letter(outbox: Outbox, reject: Reject, where: dict[str, str], payload: bytes) -> None:
-    """Append to ``dead-letter``: why, where it came from, and the bytes themselves."""
+    """Append to ``dead-letter``: why, where it came from, and the bytes, of which ``size`` tells if some are missing."""
     headers = {"reason": reject.reason, "detail": reject.detail[:500], "rows": str(reject.rows), **where}
-    outbox.send(DEAD_LETTER, 0, where.get("topic", where.get("origin", "")), payload[:900_000], headers)
+    if len(payload) > KEPT_BYTES:
+        headers["size"] = str(len(payload))
+    outbox.send(DEAD_LETTER, 0, where.get("topic", where.get("origin", "")), payload[:KEPT_BYTES], headers)
 
 
 class MemoryLog:

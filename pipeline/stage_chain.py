@@ -23,6 +23,7 @@ from features.stage import Reject, Stage
 from pipeline.chain import flow, restore, snapshot
 from pipeline.checkpoint import Checkpoint, CheckpointStore
 from pipeline.codec import KIND_HEADER, MAX_ROWS, UndecodableError, encode
+from pipeline.dead_letters import where_of
 from pipeline.kafka import committed_offsets, header, partition_of
 from pipeline.log import Outbox, send_dead_letter
 from pipeline.log_identity import read_log_id, require_same_log
@@ -276,11 +277,7 @@ class StageChain:
         }
         self._log.warning("dead letter", reason=reject.reason, detail=reject.detail, **where)
         self._metrics.dead_letter(reject.reason, reject.rows)
-        source = {
-            "source_kind": header(message, KIND_HEADER) or "",
-            "source_key": (message.key() or b"").decode(errors="replace"),
-        }
-        send_dead_letter(self._outbox, reject, {**where, **source}, message.value() or b"")
+        send_dead_letter(self._outbox, reject, where_of(message, where["stage"]), message.value() or b"")
 
     def _send(self, task: _Task) -> None:
         for (sink, key), batches in task.outputs.items():
