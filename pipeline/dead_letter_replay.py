@@ -1,10 +1,10 @@
 """Putting dead letters back on their topic, each once, after what made them unusable was fixed.
 
 A message that is put back gets a new place at the end of the log. Live workers and every backfill read the same log:
-they agree on what it does there. What it does depends on what came meanwhile: rows carry their old ``seq``, and whatever
-is not beyond the last one of its instrument and kind is ignored as a repeat. So letters help where nothing of the kind
-came through since (reference data, an instrument that was unknown, a kind that an older worker did not know); for a
-book that went on, they change nothing.
+they agree on what it does there. What it does depends on what came meanwhile: rows carry their old ``seq``, and
+whatever is not beyond the last one of its instrument and kind is ignored as a repeat. So letters help where nothing of
+the kind came through since (reference data, an instrument that was unknown, a kind that an older worker did not know);
+for a book that went on, they change nothing.
 """
 
 from __future__ import annotations

@@ -17,7 +17,6 @@ from pipeline.kafka import BrokerError, make_producer, partition_of
 from pipeline.settings import Settings
 from pipeline.topics import DEAD_LETTER, EVENTS
 
-
 KEPT_BYTES: Final = 900_000
 """Bytes of a message that its dead letter keeps: with its headers it must fit into a message again."""
 
@@ -191,7 +190,7 @@ class KafkaLog:
 
 
 def send_dead_letter(outbox: Outbox, reject: Reject, where: dict[str, str], payload: bytes) -> None:
-    """Append to ``dead-letter``: why, where it came from, and the bytes, of which ``size`` tells if some are missing."""
+    """Append to ``dead-letter``: why, where it came from, and the bytes; ``size`` tells when some are missing."""
     headers = {"reason": reject.reason, "detail": reject.detail[:500], "rows": str(reject.rows), **where}
     if len(payload) > KEPT_BYTES:
         headers["size"] = str(len(payload))
