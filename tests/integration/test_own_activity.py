@@ -20,6 +20,7 @@ from hedger.paper import PaperGateway
 from hedger.portfolio import encode_portfolio
 from hedger.profit import signal_inputs
 from pipeline.backfill_own_activity import backfill_own_activity
+from pipeline.chain import snapshot
 from pipeline.checkpoint import Checkpoint, CheckpointStore
 from pipeline.codec import KIND_HEADER, encode
 from pipeline.compare import compare
@@ -65,7 +66,7 @@ def crash(settings: Settings, items: list[Input], covered: int) -> None:
     stage, outbox = OwnActivityStage.load(settings), Outbox(settings)
     for offset, item in enumerate(items):
         if offset == covered:
-            checkpoint = Checkpoint(1, {(DECISION_INPUTS, 0): covered}, stage.snapshot())
+            checkpoint = Checkpoint(1, {(DECISION_INPUTS, 0): covered}, snapshot([("own", stage)]))
             CheckpointStore(settings, outbox).save("own/0", checkpoint)
         for rows in stage.process(LoggedInput("demo", item)).rows:
             partition = partition_of(rows.key, settings.partitions)
@@ -106,7 +107,7 @@ def test_after_a_crash_each_row_is_told_once_and_as_a_backfill_tells_it(tmp_path
             lake.stop()
             writing.join()
     assert status == 0
-    assert '"generation": 1, "event": "restored"' in (tmp_path / "own.log").read_text()
+    assert '"task": "own/0", "generation": 1' in (tmp_path / "own.log").read_text()
     again = Lake(tmp_path / "again")
     result = backfill_own_activity(Lake(settings.lake), again, settings)
     assert result.rejects == {"bad_input": 1}
