@@ -22,9 +22,10 @@ from pipeline.query_views import (
     comment_view,
     create_view,
     dataset_of,
+    fill_view,
     local_path,
+    quoted,
     select_files,
-    select_nothing,
 )
 from pipeline.tables import Table, tables_of
 
@@ -75,9 +76,15 @@ def open_lake(
         )
     connection = duckdb.connect()
     connection.execute(f"{_SETTINGS} CREATE SCHEMA {FILES};")
-    for table in tables.values():
-        _define(connection, lake, table, snapshots[table.name], catalogue)
+    for name, table in tables.items():
+        snapshot = snapshots[name]
+        columns = columns_of(Schema.from_arrow(table.schema) if snapshot is None else snapshot.schema())
+        create_view(connection, name, columns)
+        comment_view(connection, name, table.doc, columns, column_comments(name, catalogue))
     create_macros(connection)
+    for name, snapshot in snapshots.items():
+        if snapshot is not None and snapshot.file_uris():
+            _fill(connection, name, snapshot, lake.path.remote)
     return connection
 
 
@@ -101,16 +108,10 @@ def _snapshot(lake: Lake, table: Table, at: int | datetime | None) -> DeltaTable
     return lake.delta(table, at)
 
 
-def _define(
-    connection: duckdb.DuckDBPyConnection, lake: Lake, table: Table, snapshot: DeltaTable | None, catalogue: Catalogue
-) -> None:
-    name = table.name
-    columns = columns_of(Schema.from_arrow(table.schema) if snapshot is None else snapshot.schema())
-    if snapshot is None or not snapshot.file_uris():
-        create_view(connection, name, select_nothing(columns))
-    elif lake.path.remote:
-        connection.register(f"{name}_files", dataset_of(snapshot))
-        create_view(connection, name, f"SELECT * FROM {name}_files")
-    else:
-        create_view(connection, name, select_files(snapshot))
-    comment_view(connection, name, table.doc, columns, column_comments(name, catalogue))
+def _fill(connection: duckdb.DuckDBPyConnection, name: str, snapshot: DeltaTable, remote: bool) -> None:
+    if not remote:
+        fill_view(connection, name, select_files(snapshot))
+        return
+    connection.register(f"{name}_files", dataset_of(snapshot))
+    columns = ", ".join(map(quoted, columns_of(snapshot.schema())))
+    fill_view(connection, name, f"SELECT {columns} FROM {name}_files")

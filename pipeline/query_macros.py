@@ -6,6 +6,7 @@ raw row from its ``ts_recv`` on, not from its ``ts_event``.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -168,9 +169,13 @@ MACROS: Final[tuple[Macro, ...]] = (
 
 
 def create_macros(connection: duckdb.DuckDBPyConnection) -> None:
-    """Create all of them, with what they give as comments (``duckdb_functions()``)."""
+    """Create them, with what they give as comments (``duckdb_functions()``).
+
+    One that names a column which this lake, of another version, does not have is left out.
+    """
     for macro in MACROS:
         body = f"TABLE {macro.body}" if macro.is_table else f"({macro.body})"
         kind = "MACRO TABLE" if macro.is_table else "MACRO"
         doc = macro.doc.replace("'", "''")
-        connection.execute(f"CREATE MACRO {macro.signature} AS {body}; COMMENT ON {kind} {macro.name} IS '{doc}'")
+        with suppress(duckdb.BinderException, duckdb.CatalogException):
+            connection.execute(f"CREATE MACRO {macro.signature} AS {body}; COMMENT ON {kind} {macro.name} IS '{doc}'")

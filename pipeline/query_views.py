@@ -37,11 +37,6 @@ def columns_of(schema: Any) -> dict[str, str]:
     return types | ({_DATE: "DATE"} if _DATE in types else {})
 
 
-def select_nothing(columns: Mapping[str, str]) -> str:
-    """Columns by name and type, without rows."""
-    return "SELECT " + ", ".join(f"NULL::{type_} AS {quoted(name)}" for name, type_ in columns.items()) + " WHERE false"
-
-
 def select_files(snapshot: DeltaTable) -> str:
     """The rows of the local files of a snapshot; a column that an older file lacks is null there.
 
@@ -66,9 +61,20 @@ def dataset_of(snapshot: DeltaTable) -> Any:
     return snapshot.to_pyarrow_dataset(schema=pa.schema(typed))
 
 
-def create_view(connection: duckdb.DuckDBPyConnection, name: str, select: str) -> None:
-    """The view ``name`` of what ``select`` gives."""
-    connection.execute(f"CREATE VIEW {FILES}.{name} AS {select}; CREATE VIEW {name} AS SELECT * FROM {FILES}.{name}")
+def create_view(connection: duckdb.DuckDBPyConnection, name: str, columns: Mapping[str, str]) -> None:
+    """The view ``name`` with these columns, and no rows yet.
+
+    The rows come last (:func:`fill_view`): whatever names the view before, a comment or a macro, would otherwise read
+    its thousand paths.
+    """
+    nothing = ", ".join(f"NULL::{type_} AS {quoted(each)}" for each, type_ in columns.items())
+    connection.execute(f"CREATE VIEW {FILES}.{name} AS SELECT {nothing} WHERE false")
+    connection.execute(f"CREATE VIEW {name} AS SELECT * FROM {FILES}.{name}")
+
+
+def fill_view(connection: duckdb.DuckDBPyConnection, name: str, select: str) -> None:
+    """The rows of the view ``name``: what ``select`` gives, with the columns that it was created with."""
+    connection.execute(f"CREATE OR REPLACE VIEW {FILES}.{name} AS {select}")
 
 
 def comment_view(

@@ -9,10 +9,13 @@ from typing import Any
 
 import duckdb
 import polars as pl
+import pyarrow as pa
 import pytest
+from deltalake import write_deltalake
 from tiny_lake import NAME, SECOND, START, append_rows, bar, instrument, trade
 
 from pipeline.query import open_lake
+from pipeline.query_macros import MACROS
 
 OPTION = "test:BTC-OPTION"
 
@@ -166,10 +169,18 @@ def test_gaps_are_counted_within_a_session(lake: duckdb.DuckDBPyConnection) -> N
     assert ask(lake, "SELECT * FROM sequence_gaps('book')") == []
 
 
-def test_macros_stand_on_lakes_of_another_time(tmp_path: Path) -> None:
-    """A lake with one table, and a table whose columns were fewer: only a query that needs them fails."""
+def test_macros_stand_on_a_lake_of_one_table(tmp_path: Path) -> None:
     append_rows(tmp_path, "features", [bar(0, 100.0)])
     with open_lake(tmp_path) as lake:
         assert ask(lake, "SELECT count(*) FROM markouts([1])") == [(0,)]
         assert ask(lake, "SELECT count(*) FROM decisions_with_features()") == [(0,)]
         assert ask(lake, "SELECT count(*) FROM ohlcv('x', '1 minute')") == [(0,)]
+
+
+def test_a_lake_of_another_version_lacks_only_the_macros_that_it_cannot_answer(tmp_path: Path) -> None:
+    fills = pa.table({"instrument": [NAME], "bar_ts": [START], "date": ["2026-01-05"]})
+    write_deltalake(tmp_path / "fills", fills, partition_by=["date"])
+    with open_lake(tmp_path) as lake:
+        assert ask(lake, "SELECT instrument FROM fills") == [(NAME,)]
+        names = {name for (name,) in ask(lake, "SELECT function_name FROM duckdb_functions() WHERE NOT internal")}
+    assert {macro.name for macro in MACROS} - names == {"markouts"}
