@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -38,8 +39,7 @@ class RayCluster:
         """
         ray = _ray()
         if not ray.is_initialized():
-            count = None if self._address else self._workers
-            ray.init(address=self._address, num_cpus=count, log_to_driver=False, include_dashboard=False)
+            ray.init(log_to_driver=False, include_dashboard=False, **self._where())
         board = ray.remote(num_cpus=0)(_Board).remote()
         remote = ray.remote(num_cpus=1, max_retries=ATTEMPTS - 1)(_run)
         waiting = {
@@ -53,6 +53,12 @@ class RayCluster:
                 tell(_MESSAGE.decode(text))
             done.extend(_answer(ray, each, waiting.pop(each)) for each in ready)
         return done
+
+    def _where(self) -> dict[str, Any]:
+        if self._address or "RAY_ADDRESS" in os.environ:
+            return {"address": self._address}
+        # A cluster of our own: nobody else's, so on loopback only.
+        return {"num_cpus": self._workers, "_node_ip_address": "127.0.0.1"}
 
 
 def _answer(ray: Any, reference: Any, task: Task) -> Done:

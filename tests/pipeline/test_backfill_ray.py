@@ -33,7 +33,7 @@ def test_a_killed_worker_changes_no_row(tmp_path: Path) -> None:
         "--from", str(tmp_path / "raw"), "--to", str(tmp_path / "to"),
     ]  # fmt: skip
     # In a process of its own: Ray leaves its children to the end of the one that started it.
-    environment = {**os.environ, "HEDGEFLOW_REFERENCE": json.dumps(REFERENCE), "RAY_raylet_start_wait_time_s": "240"}
+    environment = {**os.environ, "HEDGEFLOW_REFERENCE": json.dumps(REFERENCE)}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
         killed = kill_one(tmp_path / "to" / FOLDER, run)
         out, errors = run.communicate(timeout=300)
