@@ -6,13 +6,12 @@ import uuid
 from collections.abc import Mapping, Sequence
 from itertools import starmap
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import DeltaError, DeltaProtocolError, SchemaMismatchError, TableNotFoundError
-from pyarrow.dataset import Dataset
 
 from pipeline.lake_errors import (
     LakeError,
@@ -25,6 +24,9 @@ from pipeline.lake_errors import (
 from pipeline.lake_location import LakeLocation, Place
 from pipeline.lake_travel import AsOf, travel
 from pipeline.tables import TABLES, Table
+
+if TYPE_CHECKING:
+    from pyarrow.dataset import Dataset
 
 Offsets = Mapping[tuple[str, int], int]
 

@@ -15,7 +15,6 @@ from deltalake import write_deltalake
 from tiny_lake import NAME, SECOND, START, append_rows, bar, instrument, trade
 
 from pipeline.query import open_lake
-from pipeline.query_macros import MACROS
 
 OPTION = "test:BTC-OPTION"
 
@@ -177,10 +176,13 @@ def test_macros_stand_on_a_lake_of_one_table(tmp_path: Path) -> None:
         assert ask(lake, "SELECT count(*) FROM ohlcv('x', '1 minute')") == [(0,)]
 
 
-def test_a_lake_of_another_version_lacks_only_the_macros_that_it_cannot_answer(tmp_path: Path) -> None:
+def test_a_lake_of_another_version_fails_only_where_a_column_is_missing(tmp_path: Path) -> None:
     fills = pa.table({"instrument": [NAME], "bar_ts": [START], "date": ["2026-01-05"]})
+    decisions = pa.table({"instrument": [NAME], "date": ["2026-01-05"]})
     write_deltalake(tmp_path / "fills", fills, partition_by=["date"])
+    write_deltalake(tmp_path / "decisions", decisions, partition_by=["date"])
     with open_lake(tmp_path) as lake:
-        assert ask(lake, "SELECT instrument FROM fills") == [(NAME,)]
-        names = {name for (name,) in ask(lake, "SELECT function_name FROM duckdb_functions() WHERE NOT internal")}
-    assert {macro.name for macro in MACROS} - names == {"markouts"}
+        assert ask(lake, "SELECT instrument FROM fills JOIN decisions USING (instrument)") == [(NAME,)]
+        for missing in ("markouts([1])", "decisions_with_features()"):
+            with pytest.raises(duckdb.Error):
+                ask(lake, f"SELECT * FROM {missing}")
