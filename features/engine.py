@@ -40,6 +40,9 @@ _KERNELS: Final[Mapping[Kind, tuple[Callable[..., int], tuple[int, ...], bool]]]
 }
 """The loop over a kind's rows, the columns that it reads, and whether they may be null (0 then: unknown)."""
 
+OPTION: Final = "option"
+INSTRUMENT_TYPES: Final = frozenset({"spot", "perpetual", "future", OPTION})
+
 _CARRY: Final = {"perpetual": bar_state.PERPETUAL, "future": bar_state.FUTURE}
 
 
@@ -188,23 +191,29 @@ class UnderlyingEngine:
 
     def _introduce(self, data: pa.RecordBatch, rejects: list[Reject]) -> None:
         self._forget_expired()
+        good = []
         for row in data.to_pylist():
-            if row["price_increment_e9"] <= 0 or row["size_increment_e9"] <= 0 or row["contract_size_e9"] <= 0:
-                rejects.append(Reject("bad_instrument", f"{row['instrument']} has an increment that is not positive"))
-            elif row["instrument_type"] != "option":
-                self._introduce_slot(row)
-            elif row["expiry_ns"] is None or row["strike_e9"] is None or row["is_call"] is None:
-                rejects.append(Reject("bad_instrument", f"option {row['instrument']} lacks expiry, strike or side"))
+            if (wrong := _wrong_terms(row)) is None:
+                good.append(row)
             else:
+                rejects.append(Reject("bad_instrument", f"{row['instrument']} {wrong}"))
+        linear = [row["instrument"] for row in good if row["instrument_type"] != OPTION]
+        self._make_slots([name for name in dict.fromkeys(linear) if name not in self._slot_of])
+        for row in good:
+            if row["instrument_type"] == OPTION:
                 self._quotes.introduce(row)
+            else:
+                self._introduce_slot(row)
+
+    def _make_slots(self, names: list[str]) -> None:
+        """All at once: to make room for one moves the books of all others."""
+        if names:
+            before = len(self._instruments)
+            self._instruments.extend(names)
+            self._keep(np.arange(before), added=len(names))
 
     def _introduce_slot(self, row: Mapping[str, Any]) -> None:
-        name, bars = row["instrument"], self._bars
-        if name not in self._instruments:
-            self._instruments.append(name)
-            self._keep(np.arange(len(self._instruments) - 1), added=1)
-            bars = self._bars
-        slot = self._instruments.index(name)
+        bars, slot = self._bars, self._slot_of[row["instrument"]]
         increments = (row["price_increment_e9"], row["size_increment_e9"])
         before = (int(bars.tick_e9[slot]), int(bars.lot_e9[slot]))
         bars.tick_e9[slot], bars.lot_e9[slot] = increments
@@ -323,6 +332,17 @@ class UnderlyingEngine:
         self._quotes.load({name[6:]: value for name, value in state.items() if name.startswith("chain.")})
         self._alternative.restore(state["alternative"])
         self._user.load({name[5:]: value for name, value in state.items() if name.startswith("user.")})
+
+
+def _wrong_terms(row: Mapping[str, Any]) -> str | None:
+    """Why an instrument cannot be introduced."""
+    if row["price_increment_e9"] <= 0 or row["size_increment_e9"] <= 0 or row["contract_size_e9"] <= 0:
+        return "has an increment that is not positive"
+    if row["instrument_type"] not in INSTRUMENT_TYPES:
+        return f"has the type {row['instrument_type'][:40]!r}"
+    if row["instrument_type"] == OPTION and None in (row["expiry_ns"], row["strike_e9"], row["is_call"]):
+        return "is an option and lacks expiry, strike or side"
+    return None
 
 
 def _bars_within(stream: Array, end: int, interval: int) -> int:
