@@ -236,6 +236,8 @@ class Decisions:
             return None
         self._inputs_at = message.offset() + 1
         self._changed = True
+        if (message.key() or b"").decode(errors="replace") != self._portfolio.name:
+            return None  # the log is shared: it is an input of another portfolio's decider
         try:
             item = decode_input(message.value() or b"")
         except BadInputError as error:

@@ -49,13 +49,16 @@ def _topic_id(admin: AdminClient, timeout_s: float) -> str:
 
 
 def require_same_log(known: str, found: str) -> None:
-    """Compare two identities; a topic's id counts where both have one.
+    """Compare two identities; a topic's id counts where ``known`` has one.
 
     Raises:
         LostLogError: they differ.
+        BrokerError: the broker did not tell the topic's id, and had told it before.
     """
     cluster, _, topic = known.partition("/")
     other_cluster, _, other_topic = found.partition("/")
+    if cluster == other_cluster and topic and not other_topic:
+        raise BrokerError(f"The broker does not say which topic {EVENTS} is.", "Is it overloaded? Try again.")
     if cluster != other_cluster or (topic and other_topic and topic != other_topic):
         raise LostLogError(
             f"The broker came back with another log ({found}, before it was {known}).",

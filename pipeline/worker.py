@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Collection, Sequence
 from typing import Any, Final
@@ -36,6 +37,8 @@ IDLE_CHECKPOINT_S: Final = 0.3
 LAG_S: Final = 1.0
 """How often lag is measured."""
 
+LEAVE_S: Final = 10.0
+
 BROKER_S: Final = 1.0
 """How long one question to a broker that was away may take."""
 
@@ -46,6 +49,9 @@ class Worker:
     A lone message goes through at once, a backlog in large batches. While a sink is behind, the partitions are paused
     and the worker stays in its group. A broker that is away for a while is waited for; when it comes back with another
     log, the worker ends before it takes a message.
+
+    Attributes:
+        stuck: the client could not be closed, and would keep the interpreter from ending.
     """
 
     def __init__(self, settings: Settings, processor: Processor, metrics: WorkerMetrics, health: Health) -> None:
@@ -61,6 +67,7 @@ class Worker:
         self._warm = False
         self._stopping = False
         self._failed = False
+        self.stuck = False
         self._last_checkpoint = self._last_message = self._last_lag = time.monotonic()
 
     def stop(self) -> None:
@@ -94,14 +101,26 @@ class Worker:
                 self._log.info("started", sources=list(self._processor.sources), monitor=monitor.address)
                 while not self._stopping:
                     self._step(consumer)
-                self._checkpoint(consumer, final=True)
+                if self._doubtful:
+                    self._failed = True  # the last checkpoint counts: what is in doubt is written nowhere
+                else:
+                    self._checkpoint(consumer, final=True)
             except BaseException:
                 self._failed = True  # leaving the group must not commit what is in doubt
                 raise
             finally:
-                consumer.close()
+                self._leave(consumer)
                 self._processor.close()
                 self._log.info("stopped")
+
+    def _leave(self, consumer: Consumer) -> None:
+        """Leave the group, in bounded time: librdkafka may wait for ever for a broker that has forgotten us."""
+        leaving = threading.Thread(target=consumer.close, daemon=True)
+        leaving.start()
+        leaving.join(LEAVE_S)
+        self.stuck = leaving.is_alive()
+        if self.stuck:
+            self._log.warning("left without a farewell")
 
     def _step(self, consumer: Consumer) -> None:
         """Take what is there, and checkpoint when it is time."""
@@ -127,20 +146,30 @@ class Worker:
         """Messages of a log that is beyond doubt."""
         messages = take(consumer, self._settings.batch_messages)
         while self._doubtful and not self._stopping:
-            self._doubtful = False
-            try:
-                require_same_log(self._log_id, read_log_id(self._settings, BROKER_S))
-            except LostLogError:
-                raise
-            except BrokerError as error:
-                self._doubtful = True
-                self._health.beat()
-                self._health.ready(False, error.problem)
-                self._processor.tick()
-                time.sleep(POLL_S)
-            else:
+            if self._is_same_log():
                 self._health.ready(bool(self._owned), "the broker is back")
-        return messages
+            else:
+                self._processor.tick()
+        # Told to stop while in doubt: what came may be of another log.
+        return [] if self._doubtful else messages
+
+    def _is_same_log(self) -> bool:
+        """Whether the broker answers, and the log is ours.
+
+        Raises:
+            LostLogError: it is another.
+        """
+        self._doubtful = False
+        try:
+            require_same_log(self._log_id, read_log_id(self._settings, BROKER_S))
+        except LostLogError:
+            raise
+        except BrokerError as error:
+            self._doubtful = True
+            self._health.beat()
+            self._health.ready(False, error.problem)
+            time.sleep(POLL_S)
+        return not self._doubtful
 
     def _on_error(self, error: KafkaError) -> None:
         """A connection broke. Whoever answers next may be another broker."""
@@ -196,6 +225,9 @@ class Worker:
         self._metrics.rebalance("assigned")
         self._health.busy("restoring state")
         positions = {(each.topic, each.partition) for each in partitions}
+        # A worker that was frozen for long may have missed that its connection broke.
+        while not self._is_same_log() and not self._stopping:
+            pass
         offsets = self._processor.assigned(positions) if positions else {}
         self._require_log(consumer, offsets)
         self._owned |= positions

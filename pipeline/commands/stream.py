@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from features.errors import HedgeflowError
 from pipeline.commands import stream_messages
 from pipeline.commands.options import Bootstrap, Config, LakePath, Models, Partitions, settings_of
 from pipeline.commands.until_signal import run_until_signal
@@ -54,7 +56,14 @@ def run(
         config, bootstrap=bootstrap, lake=lake, models=models, portfolio=portfolio, partitions=partitions
     )
     configure_logging(settings, stage="-".join(stages))
-    interrupted = run_until_signal(make_worker(stages, settings), with_parent=with_parent)
+    worker = make_worker(stages, settings)
+    try:
+        interrupted = run_until_signal(worker, with_parent=with_parent)
+    except HedgeflowError as error:
+        if worker.stuck:
+            typer.echo(f"hedgeflow: {error}", err=True)
+            os._exit(error.exit_code)
+        raise
     if interrupted:
         raise typer.Exit(130)
 

@@ -41,3 +41,6 @@ def test_clusters_always_count_and_topics_where_both_are_known() -> None:
     for other in ("c/u", "d/t", "d/"):
         with pytest.raises(LostLogError, match="another `application`"):
             require_same_log("c/t", other)
+    # Perhaps only slow: not the same, and not another.
+    with pytest.raises(BrokerError, match="does not say"):
+        require_same_log("c/t", "c/")
