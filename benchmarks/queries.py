@@ -183,13 +183,13 @@ def measure(path: Path, query: str, openers: list[tuple[str, Opener]]) -> dict[s
     return {"rows": answers[0].height, **result}
 
 
-def compare(path: Path, days: int) -> dict[str, Any]:
+def compare(path: Path, days: int, rows: int) -> dict[str, Any]:
     """All queries on both sides, which take turns."""
     day = days // 2 if days > 1 else 0
     values = {
         "day": str(np.datetime64(START + day * DAY_S * NANO, "ns").astype("datetime64[D]")),
         "day_ns": START + day * DAY_S * NANO,
-        "from_ns": START + day * DAY_S * NANO + 3_600 * NANO,
+        "from_ns": START + (day * DAY_S + min(3_600, rows // INSTRUMENTS // 2)) * NANO,
         "name": "sim:7-PERP",
         "other": "sim:8-PERP",
         "names": INSTRUMENTS,
@@ -278,7 +278,7 @@ def main() -> None:
             f"{written:,} rows of {len(COLUMNS)} columns, {days} date(s), {size / 1e9:.2f} GB, written in {seconds:.0f} s"
         )
         print(f"cold: {'the page cache is dropped' if dropped else 'the pages of the files are advised away'}")
-        found = compare(path, days)
+        found = compare(path, days, written)
         shutil.rmtree(path)
         opened = opening(Path(scratch) / "many", options.files)
     print(f"open_lake of tables with {opened['files_a_table']:,} files each: {opened['open_ms']} ms")
