@@ -51,7 +51,7 @@ STAGES: Final = ("features", "universe", "signals", "decisions")
 TOPOLOGIES: Final = {"one process": ("-".join(STAGES),), "one process a stage": STAGES}
 STEPS: Final = (FEATURES, UNIVERSE, SIGNALS)
 ECHO: Final = "echo"
-DRAIN_S: Final = 120.0
+DRAIN_S: Final = 400.0
 
 
 def waiting(what: str) -> None:

@@ -173,7 +173,7 @@ def _watch(
 ) -> None:
     wanted = [TopicPartition(topic, partition) for topic, partition in watch.ends]
     pids, reached = [process.pid for process in processes], (0,) * len(wanted)
-    while reached != steps.ends:
+    while any(at < end for at, end in zip(reached, steps.ends, strict=True)):
         now = tuple(max(0, each.offset) for each in watcher.committed(wanted, timeout=10))
         running = all(process.poll() is None for process in processes)
         if now != reached:
