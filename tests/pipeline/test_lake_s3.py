@@ -22,6 +22,7 @@ from pipeline.lake_describe import describe
 from pipeline.lake_location import LakeLocation
 from pipeline.lake_vacuum import vacuum
 from pipeline.lake_verify import verify
+from pipeline.query import open_lake
 from pipeline.tables import TABLES
 
 SERVER = shutil.which("moto_server")
@@ -116,3 +117,15 @@ def test_a_store_that_does_not_answer_passes(store: LakeLocation) -> None:
     with pytest.raises(LakeUnavailableError) as caught:
         lake.append(TRADES, rows_of(TRADES, 0), {(topics.EVENTS, 0): 1})
     assert "test" not in str(caught.value).replace("latest", "")
+
+
+def test_views_read_it_without_a_download(store: LakeLocation) -> None:
+    place = store / "viewed"
+    lake = Lake(place)
+    for offset in range(3):
+        lake.append(TRADES, rows_of(TRADES, offset), {(topics.EVENTS, 0): offset + 1})
+    with open_lake(place) as connection, open_lake(place, as_of={"trades": 1}) as before:
+        for snapshot, rows in ((connection, 9), (before, 3)):
+            assert snapshot.sql("SELECT count(*) FROM trades WHERE date >= '1970-01-01'").fetchall() == [(rows,)]
+        assert connection.sql("SELECT count(*) FROM trades WHERE date > '2999-01-01'").fetchall() == [(0,)]
+        assert connection.sql("SELECT count(*) FROM features_at('2026-01-05')").fetchall() == [(0,)]
