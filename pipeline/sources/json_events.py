@@ -89,7 +89,7 @@ class HedgeflowMessages:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise UnusableError("broken_json", str(error)) from error
         kind = message.get("kind")
-        if kind not in set(SCHEMAS):
+        if not isinstance(kind, str) or kind not in set(SCHEMAS):
             raise UnusableError("unknown_message", f"kind {kind!r}")
         return [self._run(Kind(kind), message, received_ns)]
 

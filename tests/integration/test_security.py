@@ -76,11 +76,11 @@ def test_a_worker_streams_through_tls_and_sasl_and_shows_no_password(gate: Gate,
     log.flush()
     with Workers(settings, environment_of(settings), tmp_path / "logs") as workers:
         workers.start("features")
-        workers.drain(60)
+        workers.drain(240)
         lines = (tmp_path / "logs" / "features.log").read_text()
-        address = re.search(r"127\.0\.0\.1:\d+(?=[^\n]*monitor)|(?<=http://)127\.0\.0\.1:\d+", lines)
+        address = re.search(r'"monitor": "([^"]+)"', lines)
         assert address, lines
-        pages = [f"http://{address.group()}/{page}" for page in ("metrics", "healthz", "readyz")]
+        pages = [f"http://{address[1]}/{page}" for page in ("metrics", "healthz", "readyz")]
         seen = [urllib.request.urlopen(page, timeout=5).read().decode() for page in pages]
     ends = end_offsets(settings, [topics.FEATURES])
     assert sum(ends.values()) > 0

@@ -84,6 +84,8 @@ def test_an_instrument_message_brings_its_increments_and_so_does_the_log() -> No
         (b"\xff", "broken_json"),
         (b"[]", "unexpected_form"),
         (ours("gossip"), "unknown_message"),
+        (b'{"kind": []}', "unknown_message"),
+        (b'{"kind": ' + b"[" * 100_000, "broken_json"),
         (ours("trade"), "missing_field"),
         (b'{"kind": "trade", "underlying": "BTC"}', "missing_field"),
         (ours("trade", **TRADE, instrument="y:BTC"), "unknown_increments"),
