@@ -52,6 +52,7 @@ class Prepared:
             "lake_commit_interval_ms": 500,
             "session_timeout_ms": 6_000,
             "batch_messages": 100,
+            "fetch_wait_max_ms": 100,  # Tansu answers nothing when it cannot list a long log in that time
             "member": "a",
         }
         return Settings(**values | changes)
