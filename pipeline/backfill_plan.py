@@ -50,7 +50,7 @@ class Plan:
             ConfigError: an instrument is named that the source lacks.
         """
         if self.run.origin.paths:
-            recording = self._task("features/recordings", Work.RECORDING, 0, paths=list(self.run.origin.paths))
+            recording = self._task("features/recordings", Work.RECORDING, paths=list(self.run.origin.paths))
             recording = msgspec.structs.replace(recording, increments=self.run.origin.increments)
             return [recording] if self._pending(recording) else []
         source = Lake(self.run.origin.lake)
@@ -63,27 +63,25 @@ class Plan:
             logs = logs_of(connection, source, after)
         names = sorted(states.keys() | logs.keys())
         tasks = []
-        for number, name in enumerate(names):
+        for name in names:
             state = states.get(name)
             if name in logs and not (state is not None and _done(state, seen)):
                 begin = self.beginnings.get(name)
-                tasks.append(
-                    self._task(f"features/{name}", Work.FEATURES, number, seen, log=logs[name], beginning=begin)
-                )
+                tasks.append(self._task(f"features/{name}", Work.FEATURES, seen, log=logs[name], beginning=begin))
         return self._chosen(tasks)
 
     def universe(self) -> list[Task]:
         """The task of the universe, if there are rows that it has not seen."""
         seen = versions(self.target, [TABLES["features"]])
-        task = self._task("universe", Work.UNIVERSE, 0, seen)
+        task = self._task("universe", Work.UNIVERSE, seen)
         return [task] if seen and self._pending(task) else []
 
     def signals(self) -> list[Task]:
         """A task an underlying."""
         seen = versions(self.target, [TABLES["universe"]])
         tasks = [
-            self._task(f"signals/{name}", Work.SIGNALS, number, seen, underlying=name)
-            for number, name in enumerate(sorted(self.settings.reference))
+            self._task(f"signals/{name}", Work.SIGNALS, seen, underlying=name)
+            for name in sorted(self.settings.reference)
         ]
         return [task for task in tasks if seen and self._pending(task)]
 
@@ -91,10 +89,10 @@ class Plan:
         """The task of our own activity, from the source's decision log."""
         source = Lake(self.run.origin.lake)
         seen = versions(source, [TABLES["decision_inputs"]])
-        task = self._task("own", Work.OWN, 0, seen)
+        task = self._task("own", Work.OWN, seen)
         return [task] if seen and self._pending(task) else []
 
-    def _task(self, name: str, work: Work, number: int, seen: Mapping[str, int] | None = None, **more: Any) -> Task:
+    def _task(self, name: str, work: Work, seen: Mapping[str, int] | None = None, **more: Any) -> Task:
         return Task(
             name=name,
             work=work,
@@ -102,7 +100,7 @@ class Plan:
             folder=str(self.folder),
             source=self.run.origin.lake,
             target=str(self.target.path),
-            partition=-1 - number,
+            ordinal=self.run.ordinal,
             window=self.run.window,
             instruments=list(self.run.instruments),
             settings=stage_settings(self.settings),

@@ -45,13 +45,14 @@ class Origin(msgspec.Struct, frozen=True):
 
 
 class Run(msgspec.Struct, frozen=True):
-    """One run, as its folder names it; ``token`` is drawn when it begins."""
+    """One run, as its folder names it; ``token`` is drawn, and ``ordinal`` counted, when it begins."""
 
     key: str
     origin: Origin
     window: Window
     instruments: tuple[str, ...]
     token: str = ""
+    ordinal: int = 0
 
     @property
     def transaction(self) -> str:
@@ -100,7 +101,7 @@ class RunFolder:
             return next(each for each in self.runs() if each.key == run.key)
         self._require_room(run)
         self.of(run).mkdir(parents=True, exist_ok=True)
-        begun = msgspec.structs.replace(run, token=secrets.token_hex(4))
+        begun = msgspec.structs.replace(run, token=secrets.token_hex(4), ordinal=len(self.runs()))
         write_durably(self.of(run) / _RUN, msgspec.json.encode(begun))
         return begun
 

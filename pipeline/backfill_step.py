@@ -171,7 +171,7 @@ class _Steps:
     def _append(self, rows: pa.Table, number: int) -> None:
         columns = {name: rows.column(name).combine_chunks() for name in rows.schema.names}
         places = np.arange(rows.num_rows)
-        data = positioned(self._table, columns, self._task.partition, number, places)
+        data = positioned(self._table, columns, self._task.partition, self._task.offset(number), places)
         self._lake.append(self._table, data, {self._task.transaction: number})
 
     def _tell(self) -> None:

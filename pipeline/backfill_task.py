@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import zlib
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from pipeline.raw_files import UnderlyingLog
 from pipeline.settings import Settings, load_settings
+
+_RUN_STEPS: Final = 1_000_000
+"""More steps than a run has."""
 
 
 class Work(StrEnum):
@@ -55,7 +59,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         folder: where the run keeps its states.
         source: the lake whose raw tables are read; empty for recordings.
         target: the lake that is written.
-        partition: stored with every row; negative, as no row of a log has it.
+        ordinal: of the run in its lake.
         window: bars that are written.
         instruments: names of instruments or underlyings that are written; none: all.
         settings: as JSON; no secrets.
@@ -77,7 +81,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     folder: str
     source: str
     target: str
-    partition: int
+    ordinal: int
     window: Window
     settings: dict[str, Any]
     instruments: list[str] = []
@@ -96,6 +100,15 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     def transaction(self) -> tuple[str, int]:
         """What names this task in Delta's log; the version is the step."""
         return f"backfill/{self.run}/{self.name}", 0
+
+    @property
+    def partition(self) -> int:
+        """Stored with every row, the same in every run; negative, as no row of a log has it."""
+        return -1 - (zlib.crc32(self.name.encode()) >> 2)
+
+    def offset(self, step: int) -> int:
+        """Stored with every row of a step: with the partition and the row it is a place that no other row has."""
+        return self.ordinal * _RUN_STEPS + step
 
     @property
     def table(self) -> str:

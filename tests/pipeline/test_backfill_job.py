@@ -27,7 +27,7 @@ from pipeline.compare import compare
 from pipeline.lake import Lake, LakeError
 from pipeline.raw_reader import read_log
 from pipeline.settings import Settings
-from pipeline.tables import TABLES
+from pipeline.tables import POSITION, TABLES
 
 SECONDS = 14
 LOG = small_log(SECONDS)
@@ -160,6 +160,8 @@ def test_a_start_goes_on_from_the_state_of_a_run_that_ended_there(lakes: Path, t
     second = run(lakes / "raw", tmp_path / "to", window=Window(MIDDLE, None))
     assert second.notes == ["begins with the state that 2026-01-05T00:00:07Z ended with"]
     assert_whole(lakes, tmp_path / "to")
+    places = Lake(tmp_path / "to").dataset(TABLES["features"]).to_table(columns=[field.name for field in POSITION])
+    assert len({tuple(row.values()) for row in places.to_pylist()}) == places.num_rows, "a place of its own each"
     with pytest.raises(LakeError, match="which overlaps this one's"):
         run(lakes / "raw", tmp_path / "to", window=Window(MIDDLE + NANO, None))
 

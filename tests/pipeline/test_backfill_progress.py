@@ -14,7 +14,7 @@ from pipeline.raw_files import UnderlyingLog
 def task(name: str, rows: int) -> Task:
     log = UnderlyingLog(name, 0, {}, rows)
     return Task(
-        name=name, work=Work.FEATURES, run="", folder="", source="", target="", partition=-1, window=Window(),
+        name=name, work=Work.FEATURES, run="", folder="", source="", target="", ordinal=0, window=Window(),
         settings={}, log=log,
     )  # fmt: skip
 
