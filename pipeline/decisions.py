@@ -63,9 +63,7 @@ class Decisions:
         self._decider = Decider(self._portfolio, read_limits(settings.limits), policy)
         self._gateway = PaperGateway()
         self._outbox = Outbox(settings, linger_ms=0)
-        # What was appended is read back before it counts: the wait for it is on the way from event to decision.
-        own = {"auto.offset.reset": "error", "fetch.wait.max.ms": 1}
-        self._reader = make_consumer(settings, "decision-inputs", own)
+        self._reader = make_consumer(settings, "decision-inputs", {"auto.offset.reset": "error"})
         self._inputs_at = 0
         self._decided_at = 0
         self._appended_bar: dict[str, int] = {}

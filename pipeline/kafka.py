@@ -93,8 +93,8 @@ def static_member(settings: Settings, group: str, alone: bool = False) -> dict[s
 
 
 def make_reader(settings: Settings) -> Consumer:
-    """A consumer outside any group, for :func:`read_to_end`."""
-    return make_consumer(settings, "reader", {"enable.partition.eof": True})
+    """A consumer outside any group, for :func:`read_to_end`: nobody waits for a lone message there."""
+    return make_consumer(settings, "reader", {"enable.partition.eof": True, "fetch.wait.max.ms": 500})
 
 
 def make_admin(settings: Settings) -> AdminClient:
@@ -255,7 +255,7 @@ def end_offsets(settings: Settings, topics: Sequence[str]) -> dict[tuple[str, in
                 ends[topic, partition] = answer[1] if answer else 0
                 if ends[topic, partition] > 0:
                     positions.append(TopicPartition(topic, partition, ends[topic, partition] - 1))
-        for message in read_to_end(reader, positions):
+        for message in read_to_end(reader, positions, settings.broker_patience_ms / 1_000):
             ends[message.topic(), message.partition()] = message.offset() + 1
         return ends
     finally:

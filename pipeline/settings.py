@@ -77,7 +77,7 @@ class Settings(BaseSettings):
     lake_waiting_bytes: int = Field(
         256 << 20, ge=1, description="bytes that wait for the lake at which its writer takes no more"
     )
-    fetch_wait_max_ms: int = Field(5, ge=1, description="librdkafka fetch.wait.max.ms; its default costs 250-500 ms")
+    fetch_wait_max_ms: int = Field(50, ge=1, description="librdkafka fetch.wait.max.ms (docs/guarantees.md)")
     session_timeout_ms: int = Field(10_000, ge=1_000, description="after this silence a worker counts as dead")
     batch_messages: int = Field(500, ge=1, description="messages taken at once from a backlog")
     queue_messages: int = Field(50_000, ge=1, description="unacknowledged outputs at which a worker takes no more")
