@@ -19,6 +19,9 @@ from pipeline.topics import TOPICS, TopicSpec
 CONNECT_TIMEOUT_S: Final = 10.0
 POLL_S: Final = 0.1
 
+READER_WAIT_MS: Final = 100
+"""Tansu must list a partition's batches in this time, and answers nothing else: enough for a few 100,000 of them."""
+
 
 class BrokerError(HedgeflowError):
     """The broker is not there, or refuses."""
@@ -93,8 +96,8 @@ def static_member(settings: Settings, group: str, alone: bool = False) -> dict[s
 
 
 def make_reader(settings: Settings) -> Consumer:
-    """A consumer outside any group, for :func:`read_to_end`: nobody waits for a lone message there."""
-    return make_consumer(settings, "reader", {"enable.partition.eof": True, "fetch.wait.max.ms": 500})
+    """A consumer outside any group, for :func:`read_to_end`."""
+    return make_consumer(settings, "reader", {"enable.partition.eof": True, "fetch.wait.max.ms": READER_WAIT_MS})
 
 
 def make_admin(settings: Settings) -> AdminClient:
