@@ -135,7 +135,8 @@ def generate(path: Path, rows: int) -> tuple[int, int]:
 def plain(path: Path) -> duckdb.DuckDBPyConnection:
     """DuckDB as it comes, over the table's folder."""
     connection = duckdb.connect()
-    files = f"{path / 'features'}/*/*.parquet"
+    # Not ``*/*.parquet``: that finds the checkpoints of the Delta log, and fails.
+    files = f"{path / 'features'}/date=*/*.parquet"
     connection.execute(f"CREATE VIEW features AS FROM read_parquet('{files}', hive_partitioning = true)")
     return connection
 
