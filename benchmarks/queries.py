@@ -276,7 +276,8 @@ def main() -> None:
         dropped = drop_pages(path)
         seconds = time.perf_counter() - begin
         print(
-            f"{written:,} rows of {len(COLUMNS)} columns, {days} date(s), {size / 1e9:.2f} GB, written in {seconds:.0f} s"
+            f"{written:,} rows of {len(COLUMNS)} columns, {days} date(s), {size / 1e9:.2f} GB, "
+            f"written in {seconds:.0f} s"
         )
         print(f"cold: {'the page cache is dropped' if dropped else 'the pages of the files are advised away'}")
         found = compare(path, days, written)

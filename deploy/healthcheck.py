@@ -1,7 +1,7 @@
 """Does this worker's loop turn? Asks the worker itself, at the ``/healthz`` of its own container.
 
-Usage: ``python healthcheck.py``; exits with 0 if it does, else prints why not and exits with 1. Nothing but the standard
-library is imported: it runs every few seconds.
+Usage: ``python healthcheck.py``; exits with 0 if it does, else prints why not and exits with 1. Nothing but the
+standard library is imported: it runs every few seconds.
 """
 
 from __future__ import annotations

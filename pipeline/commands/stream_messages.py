@@ -16,7 +16,8 @@ def register(app: typer.Typer) -> None:
     app.command(
         name="messages",
         epilog="Examples: [bold]hedgeflow stream messages examples/quote_features.py --topics quotes "
-        "--to quotes.features[/bold]; [bold]hedgeflow stream messages examples/trade_bars.py --topics trades --to trades.bars[/bold]",
+        "--to quotes.features[/bold]; [bold]hedgeflow stream messages examples/trade_bars.py --topics trades "
+        "--to trades.bars[/bold]",
     )(messages)
 
 
