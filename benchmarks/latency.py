@@ -121,7 +121,7 @@ def figures(market: Market, pace: Pace, seen: dict[str, dict[int, float]], speed
     """Milliseconds from completion and from the bar's end to the decision, and to each topic on the way."""
     decided = seen.get(DECISIONS, {})
     bars = sorted(set(decided) & set(pace.completed))
-    first = market.active_from
+    first = market.paced_from
 
     def after(times: dict[int, float]) -> dict[str, float]:
         return percentiles([(times[bar] - pace.completed[bar]) * 1e3 for bar in bars if bar in times])

@@ -34,7 +34,12 @@ DENSER: Final = 20
 
 FIT_S: Final = 265
 FROM_S: Final = 270
-"""Models are fitted on what lies before; decisions start here."""
+"""Models are fitted on what lies before ``FIT_S``; decisions start at ``FROM_S``."""
+
+WARM_S: Final = 20
+"""So long decisions are made before messages are paced: the first ones load and compile."""
+
+WARM_ECHOES: Final = 5
 
 
 @dataclass(frozen=True)
@@ -49,10 +54,15 @@ class Market:
         """The first bar at which decisions are made."""
         return self.config.start_ns + FROM_S * NANO
 
+    @property
+    def paced_from(self) -> int:
+        """What was received before is sent at once."""
+        return self.active_from + WARM_S * NANO
+
 
 def simulated(seconds: int, denser: int = DENSER) -> Market:
-    """``FROM_S`` seconds of history, then ``seconds`` to be paced."""
-    plain = SimulationConfig(minutes=(FROM_S + seconds) / 60, seed=3, tick_ms=20)
+    """History, then ``seconds`` to be paced."""
+    plain = SimulationConfig(minutes=(FROM_S + WARM_S + seconds) / 60, seed=3, tick_ms=20)
     regimes = tuple(replace(each, updates_per_s=each.updates_per_s * denser) for each in plain.regimes)
     config = replace(plain, regimes=regimes)
     events: list[EventBatch] = []
@@ -101,7 +111,7 @@ class Due(NamedTuple):
 
 def history_and_schedule(market: Market, rows_per_s: int) -> tuple[list[EventBatch], list[Due], float]:
     """What is sent at once, what is paced, and how many seconds of the market pass in one."""
-    start = market.active_from
+    start = market.paced_from
     history = [batch for batch in market.events if received(batch) < start]
     rest = [batch for batch in market.events if received(batch) >= start]
     rows = sum(batch.data.num_rows for batch in rest)
@@ -201,10 +211,12 @@ class Echo:
             self._producer.flush(1.0)
 
     def _receive(self) -> None:
+        seen: list[float] = []
         while not self._stopping.is_set():
-            for message in self._consumer.consume(1, timeout=0.1):
-                if message.error() is None:
-                    self.ms.append((time.monotonic_ns() - int(message.value() or b"0")) / 1e6)
+            messages = self._consumer.consume(1, timeout=0.1)
+            now = time.monotonic_ns()
+            seen += [(now - int(each.value() or b"0")) / 1e6 for each in messages if each.error() is None]
+        self.ms.extend(seen[WARM_ECHOES:])
 
 
 def send_history(settings: Settings, history: Sequence[EventBatch]) -> None:

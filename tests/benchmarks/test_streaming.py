@@ -105,7 +105,7 @@ def test_a_bar_is_complete_when_its_last_underlying_has_passed_it() -> None:
 def test_latency_is_from_completion_and_from_the_bars_end() -> None:
     market = Market(SimulationConfig(), [])
     pace = Pace(Settings(bootstrap="127.0.0.1:1"), [], NANO, 0)
-    first = market.active_from
+    first = market.paced_from
     pace.began, pace.completed = 100.0, {first + NANO: 100.6, first + 2 * NANO: 101.1}
     seen = {"decisions": {first + NANO: 100.61, first + 2 * NANO: 101.13}, "signals": {first + NANO: 100.605}}
     found = latency.figures(market, pace, seen, speed=2.0)
