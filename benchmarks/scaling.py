@@ -10,6 +10,7 @@ cores that workers and broker used, and the state that a checkpoint writes. The 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -17,13 +18,17 @@ import time
 from itertools import islice
 from typing import Any, Final
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from benchmarks.arrow_streaming import market, run_features, settings_for
 from benchmarks.joined_log import balanced, fill_events, log_of
 from benchmarks.recorded_like import Base
 from benchmarks.where import where
 from features.bars import FeatureStage
-from features.events import NANO
+from features.events import NANO, Kind
 from pipeline.broker import EmbeddedBroker
+from pipeline.codec import encode
 
 PARTITIONS: Final = (1, 2, 4)
 INSTRUMENTS: Final = (1, 10, 100)
@@ -53,6 +58,16 @@ def state_bytes(base: Base, instruments: int) -> int:
             stage.process(batch)
     size = sum(len(data) for data in stage.snapshot().values())
     return round(size * instruments / min(instruments, 4))
+
+
+def row_bytes(base: Base) -> dict[str, float]:
+    """Bytes of a book row: in the messages of this log, and as the lake stores it."""
+    books = [batch.data for batch in base.batches if batch.kind is Kind.BOOK]
+    rows = sum(data.num_rows for data in books)
+    stored = io.BytesIO()
+    pq.write_table(pa.Table.from_batches(books), stored, compression="zstd")
+    wire = sum(len(encode(data)) for data in books)
+    return {"wire": round(wire / rows, 1), "lake": round(stored.tell() / rows, 1)}
 
 
 def cell(base: Base, partitions: int, instruments: int, rows: int) -> dict[str, Any]:
@@ -92,13 +107,16 @@ def main() -> None:
         waiting(f"{partitions} partition(s) and worker(s), {instruments} instrument(s)")
         cells.append(cell(base, partitions, instruments, rows))
     states = {instruments: state_bytes(base, instruments) for _, instruments in wanted}
+    sizes = row_bytes(base)
     show(cells, states)
+    print(f"a book row has {sizes['wire']} bytes in messages of this log, {sizes['lake']} in the lake")
     print(
         json.dumps(
             {
                 "benchmark": "scaling",
                 "cells": cells,
                 "state_bytes": states,
+                "book_row_bytes": sizes,
                 **where(("numpy", "numba", "pyarrow", "confluent-kafka")),
             }
         )
