@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,7 +36,9 @@ def test_killed_workers_lose_nothing_and_tell_nothing_twice(
         bootstrap=broker.bootstrap, lake=tmp_path / "lake", application=tmp_path.name, processing_guarantee=guarantee
     )
     create_topics(broker, settings)
-    with under_load(prepared, settings, tmp_path, plan.workers, speed=15.0) as system:
+    with under_load(prepared, settings, tmp_path, plan.workers, speed=10.0) as system:
+        while system.feed.progress < 0.4:  # decisions begin at 0.57
+            time.sleep(0.05)
         disturber = Disturber(plan, system.workers, settings, None, None)
         disturber.run()
     truth = truth_of(settings, tmp_path, edged_events(prepared.config))
