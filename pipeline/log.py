@@ -147,7 +147,9 @@ class Outbox:
 
     def _delivered(self, error: KafkaError | None, message: Any) -> None:
         if error is None:
-            self._reached[message.topic(), message.partition()] = message.offset() + 1
+            # Without an offset it was acknowledged, and the answer lost: the broker knew the retry as a repeat.
+            if (offset := message.offset()) is not None:
+                self._reached[message.topic(), message.partition()] = offset + 1
         elif self._failure is None:
             self._failure = error
 
