@@ -24,7 +24,7 @@ from pipeline.settings import Settings
 from pipeline.stages import feature_stage
 from pipeline.tables import TABLES
 
-pytestmark = [pytest.mark.broker, pytest.mark.xdist_group("faults")]
+pytestmark = pytest.mark.broker
 
 STAGES = ("features", "universe", "lake")
 REFERENCE = {"BTC": "test:BTC-PERPETUAL", "ETH": "test:ETH-PERPETUAL"}

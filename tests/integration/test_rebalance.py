@@ -21,7 +21,7 @@ from pipeline.log import KafkaLog
 from pipeline.processes import WorkerProcess, Workers, environment_of
 from pipeline.settings import Settings
 
-pytestmark = [pytest.mark.broker, pytest.mark.xdist_group("faults")]
+pytestmark = pytest.mark.broker
 
 Record = Callable[[str, object], None]
 PARTITIONS = 4
@@ -126,11 +126,11 @@ def test_one_worker_then_three_then_two(broker: Broker, tmp_path: Path, record_p
     record_property("counted", f"1 -> 3 -> 2 workers; {checked(settings, tmp_path)}")
 
 
-@pytest.mark.parametrize("guarantee", ["at_least_once", "exactly_once"])
 def test_a_frozen_worker_wakes_up_when_another_has_its_partitions(
-    broker: Broker, tmp_path: Path, record_property: Record, guarantee: str
+    broker: Broker, tmp_path: Path, record_property: Record
 ) -> None:
-    settings = make_settings(broker, tmp_path, guarantee)
+    """With transactions: the zombie's own is still open, or goes through where the broker does not look."""
+    settings = make_settings(broker, tmp_path, "exactly_once")
     create_topics(broker, settings)
     with (
         Workers(settings, environment_of(settings), tmp_path / "logs") as workers,
@@ -150,4 +150,4 @@ def test_a_frozen_worker_wakes_up_when_another_has_its_partitions(
         workers.drain(600)
         more["b"].check()
         assert more["b"].restarts == workers.restarts == 0
-    record_property("counted", f"a zombie, {guarantee}; {checked(settings, tmp_path)}")
+    record_property("counted", f"a zombie; {checked(settings, tmp_path)}")

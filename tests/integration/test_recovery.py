@@ -1,27 +1,22 @@
-"""Streamed and backfilled features are equal to the bit, whatever happens to the workers on the way."""
+"""Streamed and backfilled features are equal to the bit, however many partitions the log has."""
 
 from __future__ import annotations
 
-import json
-import time
 from pathlib import Path
 
 import pytest
 from broker_under_test import SESSION_MS, Broker, create_topics
-from faults import FaultyLog
 from small_market import edged, small_market
 
 from features.events import EventBatch
 from pipeline.backfill import backfill
 from pipeline.compare import Comparison, compare
 from pipeline.edge import Edge
-from pipeline.kafka import committed_offsets
 from pipeline.lake import Lake
 from pipeline.log import KafkaLog
 from pipeline.processes import Workers, environment_of
 from pipeline.raw_reader import read_log
 from pipeline.settings import Settings
-from pipeline.worker_specs import sources_of
 
 pytestmark = pytest.mark.broker
 
@@ -50,7 +45,7 @@ def compared(settings: Settings, folder: Path, events: list[EventBatch] | None =
     return [compare(Lake(settings.lake), again, name) for name in ("features", "universe")]
 
 
-@pytest.mark.parametrize("partitions", [1, 4])  # two: with the kills below
+@pytest.mark.parametrize("partitions", [1, 4])  # two: in all other tests
 def test_the_number_of_partitions_does_not_change_a_bit(broker: Broker, tmp_path: Path, partitions: int) -> None:
     settings = make_settings(broker, tmp_path, partitions)
     create_topics(broker, settings)
@@ -74,44 +69,3 @@ def compared_again(settings: Settings, folder: Path) -> list[Comparison]:
     again = Lake(folder / "from-raw")
     backfill(read_log(settings.lake), again, settings, with_signals=False)
     return [compare(Lake(settings.lake), again, name) for name in ("features", "universe")]
-
-
-def test_workers_killed_paused_and_fed_with_lost_and_repeated_messages(broker: Broker, tmp_path: Path) -> None:
-    """kill -9 of every worker while messages flow, twice; some messages come twice, some never."""
-    settings = make_settings(broker, tmp_path)
-    create_topics(broker, settings)
-    log = KafkaLog(settings)
-    edge = Edge(FaultyLog(log, lose={400, 401, 900}, repeat={300, 700, 1_100}), "test")
-    victims = ["features", "universe", "lake"] * 2
-    phases = [EVENTS[len(EVENTS) * i // 7 : len(EVENTS) * (i + 1) // 7] for i in range(7)]
-    with Workers(settings, environment_of(settings.model_copy(update={"member": "a"})), tmp_path / "logs") as workers:
-        workers.start("features", "universe", "lake")
-        for phase, victim in zip(phases, [*victims, None], strict=True):
-            before = committed(settings, victim) if victim else 0
-            for event in phase:
-                edge.send(event)
-            log.flush()
-            if victim is None:
-                continue
-            while before == committed(settings, victim):
-                time.sleep(0.05)
-            workers[victim].kill()
-            workers[victim].start()
-            workers["features"].pause()
-            time.sleep(0.1)
-            workers["features"].resume()
-        workers.drain(90)
-    restored = [json.loads(line) for stage in ("features", "universe") for line in log_lines(tmp_path, stage)]
-    recoveries = [line for line in restored if line["event"] == "restored" and line["generation"] > 0]
-    assert len(recoveries) >= 4
-    for result in compared(settings, tmp_path):
-        assert result.left == result.right > 100
-        assert result.differing == 0
-
-
-def committed(settings: Settings, stage: str) -> int:
-    return sum(committed_offsets(settings, stage, sources_of(stage)).values())
-
-
-def log_lines(folder: Path, stage: str) -> list[str]:
-    return (folder / "logs" / f"{stage}.log").read_text().splitlines()
