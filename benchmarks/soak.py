@@ -171,6 +171,7 @@ def soak(prepared: Prepared, plan: Plan, folder: Path, say: Callable[[str], None
             disturber = Disturber(plan, system.workers, settings, broker, proxy)
 
             def progress() -> None:
+                system.feed.check()
                 faults, passed = sum(disturber.faults.values()), time.monotonic() - begin
                 say(f"{faults} faults, {system.feed.sent:,} messages sent, {passed:.0f} s")
 

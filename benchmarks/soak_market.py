@@ -128,10 +128,14 @@ class Feed:
         """Send the rest, wait until it is acknowledged; how many batches there were."""
         self._thread.join(timeout_s)
         assert self.done, "the feed does not end"
-        if self._failure is not None:
-            raise self._failure
+        self.check()
         self._log.flush()
         return self.sent
+
+    def check(self) -> None:
+        """Raise what ended the thread, if something did."""
+        if self._failure is not None:
+            raise self._failure
 
     def stop(self) -> int:
         """Send no more, wait until what was sent is acknowledged; how many batches there were."""
