@@ -1,8 +1,13 @@
-"""What fault tests counted is printed after the run: how many rows were compared, lost, and told twice."""
+"""For all tests: no deadlines, and what fault tests counted is printed: rows compared, lost, and told twice."""
 
 from __future__ import annotations
 
+import hypothesis
 import pytest
+
+# A first call loads and compiles, and machines are shared: how long one example takes says nothing about the code.
+hypothesis.settings.register_profile("house", deadline=None)
+hypothesis.settings.load_profile("house")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -58,7 +58,7 @@ def kill_workers(out: Path, killed: list[str]) -> None:
                 mine = str(out).encode() in (process / "environ").read_bytes()
             except OSError:
                 continue
-            if mine and words[-3:-1] == [b"run", stage.encode()]:
+            if mine and b"stream" in words and words[words.index(b"run") + 1] == stage.encode():
                 os.kill(int(process.name), signal.SIGKILL)
                 killed.append(stage)
 
