@@ -1,4 +1,4 @@
-"""A person's kill switch, through the log of inputs and a running system. What crashes do to decisions: test_kills.py."""
+"""A person's kill switch, through the log of inputs and a running system; what crashes do is in test_kills.py."""
 
 from __future__ import annotations
 
