@@ -241,25 +241,33 @@ def read_to_end(
 
 
 def end_offsets(settings: Settings, topics: Sequence[str]) -> dict[tuple[str, int], int]:
-    """The next offset of every partition of ``topics``.
+    """The offset after the last message of every partition of ``topics``.
 
-    Tansu answers a question for the latest offset with one past the *first* record of its last batch, so the last
-    batch is read to its end.
+    What the broker calls the end is where we begin to look. Tansu answers with one past the *first* record of its last
+    batch, so that is read to its end. And a transaction leaves a marker behind its messages, an aborted one messages
+    that nobody gets: no reader ever comes beyond those, so where nothing is found we look further back.
     """
     reader = make_reader(settings)
     try:
         metadata = require_broker(settings).topics
         ends: dict[tuple[str, int], int] = {}
-        positions: list[TopicPartition] = []
+        spans: dict[tuple[str, int], tuple[int, int]] = {}
         for topic in topics:
             for partition in metadata[topic].partitions if topic in metadata else ():
                 where = TopicPartition(topic, partition)
-                answer = reader.get_watermark_offsets(where, timeout=CONNECT_TIMEOUT_S, cached=False)
-                ends[topic, partition] = answer[1] if answer else 0
-                if ends[topic, partition] > 0:
-                    positions.append(TopicPartition(topic, partition, ends[topic, partition] - 1))
-        for message in read_to_end(reader, positions, settings.broker_patience_ms / 1_000):
-            ends[message.topic(), message.partition()] = message.offset() + 1
+                answer = reader.get_watermark_offsets(where, timeout=CONNECT_TIMEOUT_S, cached=False) or (0, 0)
+                ends[topic, partition] = answer[0]
+                if answer[0] < answer[1]:
+                    spans[topic, partition] = answer
+        width = 1
+        while spans:
+            positions = [TopicPartition(*key, max(first, end - width)) for key, (first, end) in spans.items()]
+            spans = {key: (first, end - width) for key, (first, end) in spans.items() if end - width > first}
+            for message in read_to_end(reader, positions, settings.broker_patience_ms / 1_000):
+                key = message.topic(), message.partition()
+                ends[key] = max(ends[key], message.offset() + 1)
+                spans.pop(key, None)
+            width *= 4
         return ends
     finally:
         reader.close()

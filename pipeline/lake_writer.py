@@ -102,6 +102,8 @@ class LakeWriter:
                 break
         self._next.update(begins)
         self._waiting.begin.update(begins)
+        # A crash between the tables' commit and the group's leaves the group behind.
+        self._durable.update({position: at for position, at in begins.items() if at})
         return begins
 
     def _opened(self, partitions: Collection[Position], log_id: str, ends: Offsets) -> dict[Position, int]:

@@ -170,7 +170,8 @@ class StageChain:
         if ending:
             ending.restore(saved.state, saved.offsets)
         self._log.info("restored", task=name, generation=saved.generation, bytes=saved.size)
-        return _Task(name, stages, ending, dict(saved.offsets), saved.following)
+        # The group's offsets may stand behind it (a crash between the two, a zombie's late commit): say it once more.
+        return _Task(name, stages, ending, dict(saved.offsets), saved.following, dirty=bool(saved.generation))
 
     def _load(self, name: str, partitions: Collection[Position]) -> Checkpoint:
         """The newest checkpoint; of transactions the one whose offsets the group has.

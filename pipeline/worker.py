@@ -60,7 +60,7 @@ class Worker:
         self._metrics = metrics
         self._health = health
         self._log = structlog.get_logger().bind(stage=processor.name)
-        self._owned: set[Position] = set()
+        self._owned: dict[Position, int] = {}  # and where each began
         self._log_id = ""
         self._paused = False
         self._doubtful = False
@@ -194,7 +194,8 @@ class Worker:
         for at in consumer.position([TopicPartition(topic, partition) for topic, partition in self._owned]):
             known = consumer.get_watermark_offsets(TopicPartition(at.topic, at.partition), cached=True)
             if known and known[1] >= 0:
-                self._metrics.lag(at.topic, at.partition, max(0, known[1] - max(at.offset, 0)))
+                reached = at.offset if at.offset >= 0 else self._owned[at.topic, at.partition]  # nothing came yet
+                self._metrics.lag(at.topic, at.partition, max(0, known[1] - reached))
 
     # -- checkpoints and ownership --------------------------------------------------------------------------------
 
@@ -230,9 +231,9 @@ class Worker:
             pass
         offsets = self._processor.assigned(positions) if positions else {}
         self._require_log(consumer, offsets)
-        self._owned |= positions
+        self._owned |= {position: offsets.get(position, 0) for position in positions}
         for each in partitions:
-            each.offset = offsets.get((each.topic, each.partition), 0) or OFFSET_BEGINNING
+            each.offset = self._owned[each.topic, each.partition] or OFFSET_BEGINNING
         consumer.assign(partitions)
         if self._paused and partitions:
             consumer.pause(partitions)
@@ -269,8 +270,8 @@ class Worker:
 
     def _release(self, positions: Collection[Position]) -> None:
         self._processor.released(positions)
-        self._owned -= set(positions)
         for topic, partition in positions:
+            self._owned.pop((topic, partition), None)
             self._metrics.released(topic, partition)
         self._health.ready(False, "partitions were handed over")
 
