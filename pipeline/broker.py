@@ -99,12 +99,8 @@ class EmbeddedBroker:
         """End the process, and what it held."""
         if self._process is None:
             return
-        self._process.terminate()
-        try:
-            self._process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self._process.kill()  # nothing of it is kept, so nothing is to be ended in good order
+        self._process.wait()
         self._process = None
 
     def __enter__(self) -> EmbeddedBroker:

@@ -135,6 +135,14 @@ class Decisions:
         decided = max(self._decided_at, self._outbox.reached(DECISIONS, 0))
         return {(DECISION_INPUTS, 0): self._inputs_at, (DECISIONS, 0): decided}
 
+    def mark(self) -> int:
+        """A name for all that it sent up to here."""
+        return self._outbox.mark()
+
+    def acknowledged(self, mark: int) -> bool:
+        """Whether all that it sent up to a :meth:`mark` is acknowledged."""
+        return self._outbox.acknowledged(mark)
+
     def flush(self) -> None:
         """Wait until what it sent is acknowledged."""
         self._outbox.flush(self._patience_s)

@@ -201,7 +201,7 @@ def _passing_error(message: Message) -> bool:
     return True
 
 
-def commit(consumer: Consumer, offsets: Mapping[tuple[str, int], int]) -> str | None:
+def commit(consumer: Consumer, offsets: Mapping[tuple[str, int], int]) -> KafkaError | None:
     """Commit next offsets; returns why the broker refused, as it does during a rebalance.
 
     Committed offsets show how far a group is. Where a worker goes on, its checkpoint or its tables say.
@@ -209,11 +209,26 @@ def commit(consumer: Consumer, offsets: Mapping[tuple[str, int], int]) -> str | 
     if not offsets:
         return None
     try:
-        positions = [TopicPartition(topic, partition, at) for (topic, partition), at in offsets.items()]
-        consumer.commit(offsets=positions, asynchronous=False)
+        consumer.commit(offsets=_positions(offsets), asynchronous=False)
     except KafkaException as error:
-        return str(error.args[0].str())
+        return error.args[0]  # type: ignore[no-any-return]
     return None
+
+
+def commit_soon(consumer: Consumer, offsets: Mapping[tuple[str, int], int]) -> KafkaError | None:
+    """Commit next offsets while messages flow on.
+
+    Returns why it cannot even be asked for; what the broker answers the consumer's ``on_commit`` hears.
+    """
+    try:
+        consumer.commit(offsets=_positions(offsets), asynchronous=True)
+    except KafkaException as error:
+        return error.args[0]  # type: ignore[no-any-return]
+    return None
+
+
+def _positions(offsets: Mapping[tuple[str, int], int]) -> list[TopicPartition]:
+    return [TopicPartition(topic, partition, at) for (topic, partition), at in offsets.items()]
 
 
 def read_to_end(

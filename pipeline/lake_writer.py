@@ -202,14 +202,16 @@ class LakeWriter:
         return self.waiting_bytes >= self._settings.lake_waiting_bytes
 
     def due(self) -> bool:
-        """Whether a commit has ended whose offsets nobody knows yet."""
-        self._settle()
-        return bool(self._durable)
+        """Never: commits have their own times."""
+        return False
 
-    def checkpoint(self, group: GroupMetadata, *, final: bool) -> Offsets:
-        """The offsets of the commits that have ended; ``final`` waits for the rest, within reason."""
+    def checkpoint(self, group: GroupMetadata, *, final: bool) -> None:
+        """``final`` commits what waits, within reason."""
         if final:
             self._finish()
+
+    def durable(self) -> Offsets:
+        """The offsets of the commits that have ended."""
         self._settle()
         durable, self._durable = self._durable, {}
         return durable

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
@@ -41,6 +42,9 @@ class Outbox:
         self._transactional = bool(transactional_id)
         self._open = False
         self._reached: dict[tuple[str, int], int] = {}
+        self._era = 0
+        self._unacknowledged: dict[int, int] = {0: 0}
+        self._on_delivery = partial(self._delivered, 0)
         self.bootstrap = settings.bootstrap
         if transactional_id:
             self._call(self._producer.init_transactions, self._patience_s)
@@ -49,6 +53,18 @@ class Outbox:
     def queued(self) -> int:
         """Messages that are not acknowledged yet."""
         return len(self._producer)
+
+    def mark(self) -> int:
+        """A name for all that was sent up to here."""
+        marked = self._era
+        self._era += 1
+        self._unacknowledged[self._era] = 0
+        self._on_delivery = partial(self._delivered, self._era)
+        return marked
+
+    def acknowledged(self, mark: int) -> bool:
+        """Whether all that was sent up to a :meth:`mark` is acknowledged."""
+        return not any(left for era, left in self._unacknowledged.items() if era <= mark)
 
     def reached(self, topic: str, partition: int) -> int:
         """The offset after the last message of ours that was acknowledged there; 0 if none was."""
@@ -73,8 +89,9 @@ class Outbox:
                     value=value,
                     partition=partition,
                     headers=encoded,
-                    on_delivery=self._delivered,
+                    on_delivery=self._on_delivery,
                 )
+                self._unacknowledged[self._era] += 1
                 break
             except BufferError:
                 self._producer.poll(0.05)
@@ -145,7 +162,10 @@ class Outbox:
                     "Start the worker again; two workers must not share one `member` name.",
                 ) from failure
 
-    def _delivered(self, error: KafkaError | None, message: Any) -> None:
+    def _delivered(self, era: int, error: KafkaError | None, message: Any) -> None:
+        self._unacknowledged[era] -= 1
+        if era < self._era and not self._unacknowledged[era]:
+            del self._unacknowledged[era]
         if error is None:
             # Without an offset it was acknowledged, and the answer lost: the broker knew the retry as a repeat.
             if (offset := message.offset()) is not None:

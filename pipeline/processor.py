@@ -60,13 +60,16 @@ class Processor(Protocol):
         """Whether so much was taken since the last checkpoint that the next should not wait for its time."""
         ...
 
-    def checkpoint(self, group: GroupMetadata, *, final: bool) -> Offsets:
-        """Make what was taken durable; the offsets that became so, which the worker then commits to the group.
+    def checkpoint(self, group: GroupMetadata, *, final: bool) -> None:
+        """Make what was taken durable.
 
         Args:
-            final: wait until all that was taken is durable; else a sink may go on in the background, and what it has
-                not finished is answered by a later call.
+            final: wait until it is; else begin, so that messages flow on while sinks answer.
         """
+        ...
+
+    def durable(self) -> Offsets:
+        """The offsets that became durable since the last call: the worker commits them to the group."""
         ...
 
     def close(self) -> None:

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import pyarrow as pa
 import structlog
@@ -30,6 +31,8 @@ from pipeline.log_identity import read_log_id, require_same_log
 from pipeline.metrics import WorkerMetrics
 from pipeline.processor import GroupMetadata, Offsets, Position
 from pipeline.settings import Settings
+
+MAX_WAITING_ROWS: Final = 20_000
 
 Decode = Callable[[str, str, bytes], Any]
 """(kind header, key, payload) -> what the stage takes."""
@@ -69,6 +72,14 @@ class Ending(Protocol):
 
     def tick(self) -> bool:
         """Do what time alone brings about; whether the state changed."""
+        ...
+
+    def mark(self) -> int:
+        """A name for all that it sent up to here."""
+        ...
+
+    def acknowledged(self, mark: int) -> bool:
+        """Whether all that it sent up to a :meth:`mark` is acknowledged."""
         ...
 
     def flush(self) -> None:
@@ -124,6 +135,25 @@ class _Task:
     outputs: dict[tuple[str, str], list[pa.RecordBatch]] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class _Saving:
+    """A checkpoint on its way: the outputs before it, then the state, then the offsets.
+
+    Args:
+        states: of each task.
+        covered: the sources' offsets, once it is durable.
+        outputs: up to this mark they have to be acknowledged before the states are sent; and each ending's.
+        endings: see above.
+        sent: the mark after the states, once they were sent.
+    """
+
+    states: list[tuple[_Task, Checkpoint]]
+    covered: Offsets
+    outputs: int
+    endings: list[tuple[Ending, int]]
+    sent: int | None = None
+
+
 class StageChain:
     """A :class:`pipeline.processor.Processor` that runs a :class:`ChainSpec`."""
 
@@ -143,6 +173,8 @@ class StageChain:
         self._store = CheckpointStore(settings, self._outbox)
         self._tasks: dict[int, _Task] = {}
         self._log_id = ""
+        self._saving: _Saving | None = None
+        self._durable: dict[Position, int] = {}
         self._bytes = 0
         self._latest: Any = None
 
@@ -206,6 +238,12 @@ class StageChain:
         """Forget the tasks of these partitions, and what of theirs is not committed."""
         if self._transactional:
             self._outbox.abort()
+        if self._saving is not None:
+            # What others' tasks have of it is saved with their next one.
+            for unsaved, _ in self._saving.states:
+                unsaved.dirty = True
+            self._saving = None
+        self._durable.clear()
         for task_id in {self._task_id(partition) for _, partition in partitions}:
             task = self._tasks.pop(task_id, None)
             if task is None:
@@ -261,13 +299,21 @@ class StageChain:
         last = self._spec.stages[-1].name if self._spec.stages else None
         if last is None and task.ending is not None:
             task.ending.take(item)
+        rejected: Counter[tuple[str, str, str]] = Counter()
+        waiting = 0
         for name, output in flow(task.stages, item):
             for reject in output.rejects:
-                self._reject(reject, message, name)
+                rejected[name, reject.reason, reject.detail] += reject.rows
             for rows in output.rows:
                 task.outputs.setdefault((self._sinks[name], rows.key), []).append(rows.data)
+                waiting += rows.data.num_rows
                 if name == last and task.ending is not None:
                     task.ending.take(rows.data)
+            if waiting > MAX_WAITING_ROWS:  # one message may close many bars
+                self._send(task)
+                waiting = 0
+        for (name, reason, detail), number in rejected.items():
+            self._reject(Reject(reason, detail, number), message, name)
 
     def _reject(self, reject: Reject, message: Any, stage: str = "") -> None:
         where = {
@@ -298,6 +344,7 @@ class StageChain:
         for task in self._tasks.values():
             if task.ending is not None and task.ending.tick():
                 task.dirty = True
+        self._save_on()
 
     def full(self) -> bool:
         """Whether the broker is behind in taking our outputs."""
@@ -307,35 +354,91 @@ class StageChain:
         """Whether a crash would have to read more than ``checkpoint_bytes`` again."""
         return self._bytes >= self._settings.checkpoint_bytes
 
-    def checkpoint(self, group: GroupMetadata, *, final: bool) -> Offsets:
-        """Outputs first, then the state, then the offsets: each step only when the one before is acknowledged."""
-        dirty = [task for task in self._tasks.values() if task.dirty]
-        self._bytes = 0
-        if not dirty:
-            return {}
-        self._outbox.flush(self._settings.broker_patience_ms / 1_000)
-        for task in dirty:
-            self._save(task)
-        covered = {each: at for task in dirty for each, at in task.offsets.items() if each[0] in self.sources}
+    def checkpoint(self, group: GroupMetadata, *, final: bool) -> None:
+        """Outputs first, then the state, then the offsets: each step only when the one before is acknowledged.
+
+        :meth:`tick` takes the steps while messages flow on; a transaction, and a final checkpoint, are waited for.
+        """
         if self._transactional:
-            self._outbox.commit(covered, group())
-        else:
-            self._outbox.flush(self._settings.broker_patience_ms / 1_000)
+            self._transact(group)
+            return
+        if self._saving is None:
+            self._begin_saving()
+        while final and self._saving is not None:
+            self._flush()
+            self._save_on()
+            if self._saving is None:
+                self._begin_saving()  # what was taken while the last one was on its way
+
+    def durable(self) -> Offsets:
+        """What the states of the last checkpoints cover."""
+        durable, self._durable = self._durable, {}
+        return durable
+
+    def _dirty(self) -> list[_Task]:
+        self._bytes = 0
+        return [task for task in self._tasks.values() if task.dirty]
+
+    def _covered(self, tasks: Sequence[_Task]) -> dict[Position, int]:
+        return {each: at for task in tasks for each, at in task.offsets.items() if each[0] in self.sources}
+
+    def _flush(self) -> None:
+        patience_s = self._settings.broker_patience_ms / 1_000
+        for task in self._tasks.values():
+            if task.ending is not None:
+                task.ending.flush()
+        self._outbox.flush(patience_s)
+
+    def _transact(self, group: GroupMetadata) -> None:
+        dirty = self._dirty()
+        if not dirty:
+            return
+        self._flush()
+        for task in dirty:
+            self._store.send(task.name, self._state(task))
+        self._outbox.commit(self._covered(dirty), group())
         for task in dirty:
             task.generation += 1
             task.dirty = False
-        return {} if self._transactional else covered
 
-    def _save(self, task: _Task) -> None:
+    def _begin_saving(self) -> None:
+        """Take the states; their offsets are of this moment."""
+        dirty = self._dirty()
+        if not dirty:
+            return
+        endings = [(task.ending, task.ending.mark()) for task in dirty if task.ending is not None]
+        states = [(task, self._state(task)) for task in dirty]
+        self._saving = _Saving(states, self._covered(dirty), self._outbox.mark(), endings)
+        for task in dirty:
+            task.dirty = False
+
+    def _save_on(self) -> None:
+        """Take the next step if what came before is acknowledged."""
+        saving = self._saving
+        if saving is None:
+            return
+        if saving.sent is None:
+            if not self._outbox.acknowledged(saving.outputs):
+                return
+            if not all(ending.acknowledged(mark) for ending, mark in saving.endings):
+                return
+            for task, state in saving.states:
+                self._store.send(task.name, state)
+                task.generation += 1
+            saving.sent = self._outbox.mark()
+        if self._outbox.acknowledged(saving.sent):
+            self._durable.update(saving.covered)
+            self._saving = None
+
+    def _state(self, task: _Task) -> Checkpoint:
         begin = time.monotonic()
         state, offsets = snapshot(task.stages), dict(task.offsets)
         if task.ending is not None:
-            task.ending.flush()
             state.update(task.ending.snapshot())
             offsets.update(task.ending.offsets())
         saved = Checkpoint(task.generation, offsets, state, version=self._spec.version, log_id=self._log_id)
-        self._store.send(task.name, saved)
         self._metrics.checkpoint(task.name, saved.size, time.monotonic() - begin)
+        return saved
 
     def close(self) -> None:
         """Abort what is not committed, and let go."""

@@ -16,6 +16,7 @@ from pipeline.kafka import (
     POLL_S,
     BrokerError,
     commit,
+    commit_soon,
     end_offsets,
     make_consumer,
     partitions_of,
@@ -88,7 +89,7 @@ class Worker:
             self._settings,
             self._processor.name,
             # Where we go on our checkpoints say: an offset that the log lacks is an error, not a reason to begin anew.
-            {**member, "auto.offset.reset": "error", "error_cb": self._on_error},
+            {**member, "auto.offset.reset": "error", "error_cb": self._on_error, "on_commit": self._committed},
         )
         with Monitor(self._settings, self._metrics, self._health) as monitor:
             try:
@@ -104,7 +105,7 @@ class Worker:
                 if self._doubtful:
                     self._failed = True  # the last checkpoint counts: what is in doubt is written nowhere
                 else:
-                    self._checkpoint(consumer, final=True)
+                    self._last(consumer)
             except BaseException:
                 self._failed = True  # leaving the group must not commit what is in doubt
                 raise
@@ -138,7 +139,10 @@ class Worker:
             self._processor.tick()
             self._measure(consumer)
             if self._is_due():
-                self._checkpoint(consumer, final=False)
+                self._last_checkpoint = time.monotonic()
+                self._processor.checkpoint(consumer.consumer_group_metadata, final=False)
+            if covered := self._processor.durable():
+                self._committed(commit_soon(consumer, covered))
         except AbortedError as error:
             self._start_over(consumer, error)
 
@@ -205,15 +209,17 @@ class Worker:
         late = now - self._last_checkpoint >= self._settings.checkpoint_interval_ms / 1_000
         return idle or late or self._processor.due()
 
-    def _checkpoint(self, consumer: Consumer, *, final: bool) -> None:
-        self._last_checkpoint = time.monotonic()
-        if final:
-            self._health.busy("checkpoint")
-        covered = self._processor.checkpoint(consumer.consumer_group_metadata, final=final)
-        if refused := commit(consumer, covered):
-            # The messages come again, and whoever takes them knows from state or tables that it had them.
+    def _last(self, consumer: Consumer) -> None:
+        """The last checkpoint before partitions go to another worker, or this one ends."""
+        self._health.busy("checkpoint")
+        self._processor.checkpoint(consumer.consumer_group_metadata, final=True)
+        self._committed(commit(consumer, self._processor.durable()))
+
+    def _committed(self, error: KafkaError | None, _partitions: object = None) -> None:
+        """A refused commit loses nothing: the messages come again, and state or tables tell that we had them."""
+        if error is not None:
             self._metrics.commit_refused()
-            self._log.warning("commit refused", error=refused)
+            self._log.warning("commit refused", error=error.str())
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Restore what belongs to the partitions, and go on where that stands."""
@@ -258,7 +264,7 @@ class Worker:
         self._metrics.rebalance("revoked")
         if not self._failed:
             try:
-                self._checkpoint(consumer, final=True)
+                self._last(consumer)
             except AbortedError as error:
                 self._log.warning("aborted", error=error.problem)
         self._release({(each.topic, each.partition) for each in partitions})

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 import structlog
-from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer
+from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError
 
 from features.stage import Reject
 from pipeline.edge import Edge
@@ -77,12 +77,12 @@ class AlternativeTopic:
             while not self._stopping:
                 self._on_turn()
                 if refused := self._step(consumer):
-                    logger.warning("commit refused", error=refused)
+                    logger.warning("commit refused", error=refused.str())
         finally:
             consumer.close()
             logger.info("stopped", rows=self._edge.rows)
 
-    def _step(self, consumer: Consumer) -> str | None:
+    def _step(self, consumer: Consumer) -> KafkaError | None:
         """Rows first, then the offsets."""
         offsets: dict[tuple[str, int], int] = {}
         rows: list[AlternativeRow] = []

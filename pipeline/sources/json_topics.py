@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Any, Final
 
 import structlog
-from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, TopicPartition
+from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, TopicPartition
 
 from features.errors import ConfigError
 from features.events import NANO, EventBatch, Kind
@@ -155,12 +155,12 @@ class JsonTopics:
             while not self._stopping:
                 self._on_turn()
                 if refused := self._step(consumer):
-                    logger.warning("commit refused", error=refused)
+                    logger.warning("commit refused", error=refused.str())
         finally:
             consumer.close()
             logger.info("stopped", messages=self.messages, rows=self._edge.rows)
 
-    def _step(self, consumer: Consumer) -> str | None:
+    def _step(self, consumer: Consumer) -> KafkaError | None:
         """Rows first, then the offsets."""
         offsets: dict[tuple[str, int], int] = {}
         for message in take(consumer, self._settings.batch_messages):

@@ -39,6 +39,7 @@ class Noting:
         self.calls: list[str] = []
         self.starts: dict[Position, int] = {}
         self.next: dict[Position, int] = {}
+        self.saved: dict[Position, int] = {}
         self.is_full = False
         self.fail_at: str | None = None
 
@@ -71,10 +72,14 @@ class Noting:
     def due(self) -> bool:
         return False
 
-    def checkpoint(self, group: GroupMetadata, *, final: bool) -> Offsets:
+    def checkpoint(self, group: GroupMetadata, *, final: bool) -> None:
         if final:
             self.calls.append("final checkpoint")
-        return dict(self.next)
+        self.saved = dict(self.next)
+
+    def durable(self) -> Offsets:
+        saved, self.saved = self.saved, {}
+        return saved
 
     def close(self) -> None:
         self.calls.append("closed")
