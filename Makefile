@@ -9,7 +9,7 @@ BOOTSTRAP ?=
 DELETE_TOPICS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo test check format clean
+.PHONY: help install install-dev demo test soak check format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -45,12 +45,16 @@ check: install-dev ## format, lint, types, import rules
 
 ifeq ($(BOOTSTRAP),)
 test: check ## check, then all tests; BOOTSTRAP=host:port runs the integration tests on your Kafka
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 3 --dist loadgroup
 else
 # One after another: they share your broker, and each deletes hedgeflow's topics there, which wants DELETE_TOPICS=yes.
 test: install-dev
 	HEDGEFLOW_TEST_BOOTSTRAP=$(BOOTSTRAP) HEDGEFLOW_TEST_MAY_DELETE_TOPICS=$(DELETE_TOPICS) $(BIN)/pytest tests/integration
 endif
+
+soak: install-dev ## the tests that take minutes, then 100 kills under load
+	$(BIN)/pytest -m soak
+	$(BIN)/python -m benchmarks.soak --kills 100 --every 4 --speed 4
 
 format: install-dev ## format and fix what can be fixed
 	$(BIN)/ruff format .

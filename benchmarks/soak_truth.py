@@ -21,7 +21,7 @@ from features.errors import BadInputError
 from features.events import EventBatch
 from hedger.decide import Decider
 from hedger.decision import Decision, decode_decision, encode_decision
-from hedger.inputs import CancelInput, FillInput, Input, SignalInput, TimerInput, decode_input
+from hedger.inputs import CancelInput, FillInput, Input, KillInput, SignalInput, TimerInput, decode_input
 from hedger.paper import PaperGateway
 from hedger.policy import load_policy
 from hedger.profit import signal_inputs
@@ -168,8 +168,8 @@ def _decisions(settings: Settings, reference: Lake, truth: Truth) -> None:
             sorted((item.input_id, item) for item in market),
         )
     }
-    timers = sum(isinstance(item, TimerInput) for item in inputs)
-    if not timers:
+    timers, killed = (sum(isinstance(item, kind) for item in inputs) for kind in (TimerInput, KillInput))
+    if timers + killed == 0:  # neither a clock nor a person had a say
         expected, filled = _undisturbed(settings, market)
         mine = [_without_repeats(decode_decision(each)) for each in first]
         truth.tables["decisions"]["undisturbed"] = _listed(mine, [_without_repeats(each) for each in expected])

@@ -1,4 +1,4 @@
-"""For all tests: no deadlines, and what fault tests counted is printed: rows compared, lost, and told twice."""
+"""For all tests: no deadlines, a file stays together, and what fault tests counted is printed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,14 @@ import pytest
 # A first call loads and compiles, and machines are shared: how long one example takes says nothing about the code.
 hypothesis.settings.register_profile("house", deadline=None)
 hypothesis.settings.load_profile("house")
+
+
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in its own
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A file's tests run in one process of a parallel run: what they share is made once."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

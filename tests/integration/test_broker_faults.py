@@ -19,7 +19,7 @@ from benchmarks.soak_truth import truth_of
 from pipeline.broker import EmbeddedBroker, free_port
 from pipeline.kafka import create_topics
 
-pytestmark = pytest.mark.broker
+pytestmark = [pytest.mark.broker, pytest.mark.xdist_group("a prepared market")]
 
 SILENT_S = 3.0
 HANG_S = 8.0

@@ -17,7 +17,7 @@ from pipeline.log import Outbox
 from pipeline.query import open_lake
 from pipeline.topics import DECISION_INPUTS
 
-pytestmark = pytest.mark.broker
+pytestmark = [pytest.mark.broker, pytest.mark.xdist_group("a prepared market")]
 
 
 def test_a_persons_kill_stops_orders_at_once(broker: Broker, prepared: Prepared, tmp_path: Path) -> None:

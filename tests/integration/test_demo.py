@@ -148,11 +148,12 @@ def commands(*lines: tuple[str, ...]) -> list[str]:
     return done.stdout.split(f"{MARK}\n")[1:]
 
 
+@pytest.mark.soak
 @pytest.mark.data
 @pytest.mark.skipif(not DATA.exists(), reason="the recorded data are not on this machine")
 def test_the_recorded_demo_says_what_was_retimed(tmp_path: Path) -> None:
     out = tmp_path / "demo"
-    done = run_demo(out, "--data", str(DATA), "--minutes", "3")
+    done = run_demo(out, "--data", str(DATA), "--minutes", "2")
     assert done.returncode == 0, done.stderr
     assert "Re-timed data" in done.stdout
     assert re.search(r"differing rows, stream/backfill\W+0 \(features", done.stdout)

@@ -21,7 +21,7 @@ from pipeline.kafka import make_producer, make_reader, partitions_of, read_to_en
 from pipeline.query import open_lake
 from pipeline.settings import Settings
 
-pytestmark = pytest.mark.broker
+pytestmark = [pytest.mark.broker, pytest.mark.xdist_group("a prepared market")]
 
 PLAN = Plan(kills=5, every_s=1.6, seed=1)
 READ = (topics.EVENTS, topics.FEATURES, topics.UNIVERSE, topics.SIGNALS, topics.DECISION_INPUTS)

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.broker
 Record = Callable[[str, object], None]
 PARTITIONS = 4
 UNDERLYINGS = ("BTC", "ETH", "XRP", "DOT", "SOL")
-EVENTS = small_market(40, seed=11, underlyings=UNDERLYINGS)
+EVENTS = small_market(24, seed=11, underlyings=UNDERLYINGS)
 SEEN_S = 300.0
 
 
@@ -99,7 +99,7 @@ def wait_for(what: Callable[[], bool], why: str) -> None:
 def checked(settings: Settings, folder: Path) -> str:
     truth = truth_of(settings, folder, edged(EVENTS), signals=False, decisions=False)
     assert truth.holds, truth.report()
-    assert truth.tables["features"]["undisturbed"].rows > 200
+    assert truth.tables["features"]["undisturbed"].rows > 120
     return truth.summary()
 
 

