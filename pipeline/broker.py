@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import secrets
 import socket
 import subprocess
 import time
@@ -14,13 +16,19 @@ from pipeline.kafka import BrokerError, require_broker
 from pipeline.settings import Settings
 
 START_TIMEOUT_S: Final = 15.0
+PORTS: Final = range(15_000, 32_000)
 
 
 def free_port() -> int:
-    """A free port on the loopback interface."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A free port on the loopback interface.
+
+    Not one that the system hands out to connections: between our look and the broker's start somebody might get it.
+    """
+    while True:
+        port = secrets.randbelow(PORTS.stop - PORTS.start) + PORTS.start
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class EmbeddedBroker:

@@ -20,6 +20,7 @@ from pipeline.topics import DECISION_INPUTS
 pytestmark = [pytest.mark.broker, pytest.mark.xdist_group("a prepared market")]
 
 
+@pytest.mark.soak  # what it shows of the decider, the tests of hedger show; here it comes through the system
 def test_a_persons_kill_stops_orders_at_once(broker: Broker, prepared: Prepared, tmp_path: Path) -> None:
     settings = prepared.settings(bootstrap=broker.bootstrap, application=tmp_path.name, lake=tmp_path / "lake")
     create_topics(broker, settings)

@@ -45,7 +45,7 @@ def compared(settings: Settings, folder: Path, events: list[EventBatch] | None =
     return [compare(Lake(settings.lake), again, name) for name in ("features", "universe")]
 
 
-@pytest.mark.parametrize("partitions", [1, 4])  # two: in all other tests
+@pytest.mark.parametrize("partitions", [1, pytest.param(4, marks=pytest.mark.soak)])  # 2 and 4: in other tests
 def test_the_number_of_partitions_does_not_change_a_bit(broker: Broker, tmp_path: Path, partitions: int) -> None:
     settings = make_settings(broker, tmp_path, partitions)
     create_topics(broker, settings)
