@@ -47,7 +47,7 @@ check: install-dev ## format, lint, types, import rules
 
 ifeq ($(BOOTSTRAP),)
 test: check ## check, then all tests; BOOTSTRAP=host:port runs the integration tests on your Kafka
-	$(BIN)/pytest -n 4 --dist loadgroup
+	$(BIN)/pytest -n 3 --dist loadgroup
 else
 # One after another: they share your broker, and each deletes hedgeflow's topics there, which wants DELETE_TOPICS=yes.
 test: install-dev

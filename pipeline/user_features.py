@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import inspect
 import keyword
 import math
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cache
@@ -22,6 +20,7 @@ from features.catalog import STANDARD, Catalogue, Extra
 from features.errors import ConfigError, HedgeflowError
 from features.feature import FLOAT, Feature
 from features.user_feature import UserFeature
+from pipeline.python_file import run_file
 
 if TYPE_CHECKING:
     from pipeline.settings import Settings
@@ -56,13 +55,10 @@ def _run(path: Path) -> ModuleType:
     # One name a content, in every process and wherever the file lies: numba finds a cached kernel's module by it, and
     # caches move with folders.
     name = f"hedgeflow_features_{path.stem}_{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
+    if path.suffix != ".py":
         raise ConfigError(f"{path} is no Python file.", "Its name must end with .py.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        module = run_file(path, name)
     except HedgeflowError as error:
         raise ConfigError(f"{path}: {error.problem}", error.remedy) from error
     except Exception as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -13,6 +12,7 @@ import pyarrow as pa
 
 from features.errors import ConfigError
 from features.stage import Stage
+from pipeline.python_file import run_file
 
 NAME: Final = "STAGE"
 OFFSET: Final = "source_offset"
@@ -48,12 +48,10 @@ def read_declaration(path: Path) -> tuple[Declaration, str]:
     Raises:
         ConfigError: the file is missing, cannot be run, or declares no ``STAGE``.
     """
-    spec = importlib.util.spec_from_file_location(f"hedgeflow_messages_{path.stem}", path)
-    if not path.is_file() or spec is None or spec.loader is None:
+    if not path.is_file() or path.suffix != ".py":
         raise ConfigError(f"There is no Python file {path}.", "See docs/messages.md for what it declares.")
-    module = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
+        module = run_file(path, f"hedgeflow_messages_{path.stem}")
     except ConfigError:
         raise
     except Exception as error:

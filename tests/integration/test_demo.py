@@ -63,6 +63,7 @@ def kill_workers(out: Path, killed: list[str]) -> None:
                 killed.append(stage)
 
 
+@pytest.mark.soak
 def test_the_simulated_demo_with_two_workers_killed(tmp_path: Path) -> None:
     out = tmp_path / "demo"
     killed: list[str] = []

@@ -20,6 +20,8 @@ from pipeline.cli import app
 from pipeline.query import open_lake
 from pipeline.query_macros import MACROS
 
+pytestmark = pytest.mark.xdist_group("research lake")
+
 PAGE = (Path(__file__).parents[2] / "docs" / "queries.md").read_text()
 QUERIES = dict(re.findall(r"### (.*?)\n.*?```sql\n(.*?)```", PAGE, re.DOTALL))
 PERPETUALS = ["sim:BTC-PERP", "sim:ETH-PERP"]

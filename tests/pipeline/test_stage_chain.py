@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -154,6 +155,45 @@ def test_crashed_between_checkpoints_it_gives_the_rows_of_an_undisturbed_run(
     assert sent(settings, topics.FEATURES) == expected["features"]
     assert sent(settings, topics.UNIVERSE) == expected["universe"]
     assert len(expected["universe"]) > 40
+
+
+def test_a_checkpoint_is_saved_while_messages_flow_on(settings: Settings, group: Consumer) -> None:
+    if settings.processing_guarantee == "exactly_once":
+        return  # a transaction is waited for
+    third = len(MESSAGES) // 3
+    first = make(settings, "features", "universe")
+    first.assigned(PARTITIONS)
+    first.take(MESSAGES[:third])
+    first.checkpoint(group.consumer_group_metadata, final=False)
+    assert first.durable() == {}, "nothing was acknowledged yet"
+    first.take(MESSAGES[third : 2 * third])
+    first.checkpoint(group.consumer_group_metadata, final=False)  # one at a time: the first goes on
+    durable: dict[tuple[str, int], int] = {}
+    deadline = time.monotonic() + 30
+    while not durable and time.monotonic() < deadline:
+        first.tick()
+        durable = dict(first.durable())
+    assert sum(durable.values()) == third, "the state of when it began, not of when it ended"
+    assert first.durable() == {}, "told once"
+    second = make(settings, "features", "universe")
+    assert second.assigned(PARTITIONS) == durable
+    second.take(MESSAGES)
+    second.checkpoint(group.consumer_group_metadata, final=True)
+    assert sum(second.durable().values()) == len(MESSAGES)
+    assert sent(settings, topics.UNIVERSE) == undisturbed(settings)["universe"]
+
+
+def test_what_was_being_saved_when_partitions_went_is_saved_with_the_next(settings: Settings, group: Consumer) -> None:
+    chain = make(settings, "features")
+    chain.assigned(PARTITIONS)
+    chain.take(MESSAGES[:200])
+    chain.checkpoint(group.consumer_group_metadata, final=False)
+    chain.released({(topics.EVENTS, 0)})
+    chain.checkpoint(group.consumer_group_metadata, final=True)
+    if settings.processing_guarantee == "at_least_once":
+        kept = sum(message.partition() == 1 for message in MESSAGES[:200])
+        assert chain.durable() == {(topics.EVENTS, 1): kept}
+    chain.close()
 
 
 def test_state_of_another_configuration_or_log_is_refused_with_the_remedy(settings: Settings, group: Consumer) -> None:
