@@ -47,6 +47,8 @@ from pipeline.topics import DECISION_INPUTS, DECISIONS, FEATURES, SIGNALS, UNIVE
 
 ROWS_PER_S: Final = 20_000
 GOAL_P99_MS: Final = 25.0
+FETCH_WAIT_MS: Final = 5
+"""The embedded broker does not wake a waiting fetch: each hop takes up to this. Kafka wakes it at once."""
 STAGES: Final = ("features", "universe", "signals", "decisions")
 TOPOLOGIES: Final = {"one process": ("-".join(STAGES),), "one process a stage": STAGES}
 STEPS: Final = (FEATURES, UNIVERSE, SIGNALS)
@@ -63,7 +65,7 @@ def run(market: Market, prepared: Settings, stages: tuple[str, ...], linger_ms: 
     """Latencies of one way to run the stages."""
     history, schedule, speed = history_and_schedule(market, ROWS_PER_S)
     with EmbeddedBroker() as broker:
-        settings = prepared.model_copy(update={"bootstrap": broker.bootstrap})
+        settings = prepared.model_copy(update={"bootstrap": broker.bootstrap, "fetch_wait_max_ms": FETCH_WAIT_MS})
         create_topics(settings)
         create_topics(settings, (TopicSpec(ECHO, key="none"),))
         with Workers(settings, environment_of(settings), folder) as workers:
@@ -178,6 +180,7 @@ def main() -> None:
                 "benchmark": "latency",
                 "rows_per_s": ROWS_PER_S,
                 "goal_p99_ms": GOAL_P99_MS,
+                "fetch_wait_max_ms": FETCH_WAIT_MS,
                 "linger_ms": options.linger,
                 "results": results,
                 **where(("numpy", "numba", "polars", "pyarrow", "confluent-kafka", "torch")),

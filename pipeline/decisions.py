@@ -143,9 +143,9 @@ class Decisions:
         """Whether all that it sent up to a :meth:`mark` is acknowledged."""
         return self._outbox.acknowledged(mark)
 
-    def flush(self) -> None:
-        """Wait until what it sent is acknowledged."""
-        self._outbox.flush(self._patience_s)
+    def flush(self, patience_s: float) -> None:
+        """Wait so long until what it sent is acknowledged."""
+        self._outbox.flush(patience_s)
 
     def close(self) -> None:
         """Leave the log of inputs."""

@@ -205,10 +205,10 @@ class LakeWriter:
         """Never: commits have their own times."""
         return False
 
-    def checkpoint(self, group: GroupMetadata, *, final: bool) -> None:
-        """``final`` commits what waits, within reason."""
-        if final:
-            self._finish()
+    def checkpoint(self, group: GroupMetadata, *, patience_s: float | None) -> None:
+        """With patience, commit what waits, within reason."""
+        if patience_s is not None:
+            self._finish(min(patience_s, FINAL_S))
 
     def durable(self) -> Offsets:
         """The offsets of the commits that have ended."""
@@ -219,9 +219,9 @@ class LakeWriter:
     def close(self) -> None:
         """Nothing is open between commits."""
 
-    def _finish(self) -> None:
+    def _finish(self, patience_s: float) -> None:
         """Commit what waits. A lake that fails now leaves it to the next owner: the log has it."""
-        deadline = time.monotonic() + FINAL_S
+        deadline = time.monotonic() + patience_s
         attempts = 0
         while self._commit is not None or self._sealed or self._waiting.end:
             if self._commit is None:

@@ -60,11 +60,15 @@ class Processor(Protocol):
         """Whether so much was taken since the last checkpoint that the next should not wait for its time."""
         ...
 
-    def checkpoint(self, group: GroupMetadata, *, final: bool) -> None:
+    def checkpoint(self, group: GroupMetadata, *, patience_s: float | None) -> None:
         """Make what was taken durable.
 
         Args:
-            final: wait until it is; else begin, so that messages flow on while sinks answer.
+            group: who we are.
+            patience_s: wait so long until it is; ``None`` begins only, and messages flow on while sinks answer.
+
+        Raises:
+            BrokerError: it is not, in that time. Nothing is lost: the next owner computes it again.
         """
         ...
 

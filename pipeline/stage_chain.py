@@ -82,8 +82,8 @@ class Ending(Protocol):
         """Whether all that it sent up to a :meth:`mark` is acknowledged."""
         ...
 
-    def flush(self) -> None:
-        """Wait until what it sent is acknowledged."""
+    def flush(self, patience_s: float) -> None:
+        """Wait so long until what it sent is acknowledged."""
         ...
 
     def snapshot(self) -> Mapping[str, bytes]:
@@ -166,6 +166,7 @@ class StageChain:
         self._sinks = {stage.name: stage.sink for stage in spec.stages}
         self._metrics = metrics
         self._log = structlog.get_logger().bind(stage=spec.name)
+        self._patience_s = settings.broker_patience_ms / 1_000
         self._transactional = settings.processing_guarantee == "exactly_once" and bool(spec.stages)
         member = settings.member or uuid.uuid4().hex
         name = f"{settings.application}.{spec.name}.{member}" if self._transactional else ""
@@ -187,7 +188,7 @@ class StageChain:
             ConfigError: the state is of another catalogue or configuration.
             LostLogError: the state is of another log.
         """
-        self._log_id = read_log_id(self._settings, self._settings.broker_patience_ms / 1_000)
+        self._log_id = read_log_id(self._settings, self._patience_s)
         for task_id in sorted({self._task_id(partition) for _, partition in partitions}):
             self._tasks[task_id] = self._restored(f"{self.name}/{task_id}", partitions)
         return {position: self._tasks[self._task_id(position[1])].offsets.get(position, 0) for position in partitions}
@@ -214,7 +215,7 @@ class StageChain:
         if not self._transactional:
             return saved
         committed = committed_offsets(self._settings, self.name, self.sources)
-        deadline = time.monotonic() + self._settings.broker_patience_ms / 1_000
+        deadline = time.monotonic() + self._patience_s
         mine = [each for each in partitions if f"{self.name}/{self._task_id(each[1])}" == name]
         while any(saved.offsets.get(each, 0) < committed.get(each, 0) for each in mine):
             if time.monotonic() > deadline:
@@ -354,18 +355,18 @@ class StageChain:
         """Whether a crash would have to read more than ``checkpoint_bytes`` again."""
         return self._bytes >= self._settings.checkpoint_bytes
 
-    def checkpoint(self, group: GroupMetadata, *, final: bool) -> None:
+    def checkpoint(self, group: GroupMetadata, *, patience_s: float | None) -> None:
         """Outputs first, then the state, then the offsets: each step only when the one before is acknowledged.
 
-        :meth:`tick` takes the steps while messages flow on; a transaction, and a final checkpoint, are waited for.
+        :meth:`tick` takes the steps while messages flow on; with patience they are waited for, as a transaction is.
         """
         if self._transactional:
-            self._transact(group)
+            self._transact(group, self._patience_s if patience_s is None else patience_s)
             return
         if self._saving is None:
             self._begin_saving()
-        while final and self._saving is not None:
-            self._flush()
+        while patience_s is not None and self._saving is not None:
+            self._flush(patience_s)
             self._save_on()
             if self._saving is None:
                 self._begin_saving()  # what was taken while the last one was on its way
@@ -382,18 +383,17 @@ class StageChain:
     def _covered(self, tasks: Sequence[_Task]) -> dict[Position, int]:
         return {each: at for task in tasks for each, at in task.offsets.items() if each[0] in self.sources}
 
-    def _flush(self) -> None:
-        patience_s = self._settings.broker_patience_ms / 1_000
+    def _flush(self, patience_s: float) -> None:
         for task in self._tasks.values():
             if task.ending is not None:
-                task.ending.flush()
+                task.ending.flush(patience_s)
         self._outbox.flush(patience_s)
 
-    def _transact(self, group: GroupMetadata) -> None:
+    def _transact(self, group: GroupMetadata, patience_s: float) -> None:
         dirty = self._dirty()
         if not dirty:
             return
-        self._flush()
+        self._flush(patience_s)
         for task in dirty:
             self._store.send(task.name, self._state(task))
         self._outbox.commit(self._covered(dirty), group())

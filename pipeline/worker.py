@@ -38,6 +38,9 @@ IDLE_CHECKPOINT_S: Final = 0.3
 LAG_S: Final = 1.0
 """How often lag is measured."""
 
+STOP_S: Final = 12.0
+"""How long the last checkpoint may take when we are told to stop: less than a supervisor waits."""
+
 LEAVE_S: Final = 10.0
 
 BROKER_S: Final = 1.0
@@ -105,7 +108,7 @@ class Worker:
                 if self._doubtful:
                     self._failed = True  # the last checkpoint counts: what is in doubt is written nowhere
                 else:
-                    self._last(consumer)
+                    self._stop(consumer)
             except BaseException:
                 self._failed = True  # leaving the group must not commit what is in doubt
                 raise
@@ -140,7 +143,7 @@ class Worker:
             self._measure(consumer)
             if self._is_due():
                 self._last_checkpoint = time.monotonic()
-                self._processor.checkpoint(consumer.consumer_group_metadata, final=False)
+                self._processor.checkpoint(consumer.consumer_group_metadata, patience_s=None)
             if covered := self._processor.durable():
                 self._committed(commit_soon(consumer, covered))
         except AbortedError as error:
@@ -209,10 +212,18 @@ class Worker:
         late = now - self._last_checkpoint >= self._settings.checkpoint_interval_ms / 1_000
         return idle or late or self._processor.due()
 
-    def _last(self, consumer: Consumer) -> None:
+    def _stop(self, consumer: Consumer) -> None:
+        """The last checkpoint; a broker that does not answer leaves what is not in it to the next owner."""
+        try:
+            self._last(consumer, min(STOP_S, self._settings.broker_patience_ms / 1_000))
+        except BrokerError as error:
+            self._failed = True
+            self._log.warning("left to the next owner", error=error.problem)
+
+    def _last(self, consumer: Consumer, patience_s: float) -> None:
         """The last checkpoint before partitions go to another worker, or this one ends."""
         self._health.busy("checkpoint")
-        self._processor.checkpoint(consumer.consumer_group_metadata, final=True)
+        self._processor.checkpoint(consumer.consumer_group_metadata, patience_s=patience_s)
         self._committed(commit(consumer, self._processor.durable()))
 
     def _committed(self, error: KafkaError | None, _partitions: object = None) -> None:
@@ -264,7 +275,7 @@ class Worker:
         self._metrics.rebalance("revoked")
         if not self._failed:
             try:
-                self._last(consumer)
+                self._last(consumer, self._settings.broker_patience_ms / 1_000)
             except AbortedError as error:
                 self._log.warning("aborted", error=error.problem)
         self._release({(each.topic, each.partition) for each in partitions})

@@ -199,9 +199,10 @@ def test_the_commands_of_the_documents_run(tmp_path: Path) -> None:
             done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
             assert done.returncode == 0, (line, done.stdout[-600:], done.stderr[-600:])
     finally:
-        for process in reversed(background):
+        codes = []
+        for process in reversed(background):  # the broker last
             process.terminate()
-        codes = [process.wait(60) for process in reversed(background)]
+            codes.append(process.wait(60))
     assert codes == [0] * len(background)
 
 

@@ -141,7 +141,7 @@ def test_crashed_between_checkpoints_it_gives_the_rows_of_an_undisturbed_run(
     first = make(settings, "features", "universe")
     first.assigned(PARTITIONS)
     first.take(MESSAGES[:third])
-    first.checkpoint(group.consumer_group_metadata, final=True)
+    first.checkpoint(group.consumer_group_metadata, patience_s=60)
     # Sent, and perhaps acknowledged, but in no checkpoint: then it dies.
     first.take(MESSAGES[third : 2 * third])
     first._outbox.flush()
@@ -149,7 +149,7 @@ def test_crashed_between_checkpoints_it_gives_the_rows_of_an_undisturbed_run(
     offsets = second.assigned(PARTITIONS)
     assert sum(offsets.values()) == third
     second.take(MESSAGES)
-    second.checkpoint(group.consumer_group_metadata, final=True)
+    second.checkpoint(group.consumer_group_metadata, patience_s=60)
     second.close()
     expected = undisturbed(settings)
     assert sent(settings, topics.FEATURES) == expected["features"]
@@ -164,10 +164,10 @@ def test_a_checkpoint_is_saved_while_messages_flow_on(settings: Settings, group:
     first = make(settings, "features", "universe")
     first.assigned(PARTITIONS)
     first.take(MESSAGES[:third])
-    first.checkpoint(group.consumer_group_metadata, final=False)
+    first.checkpoint(group.consumer_group_metadata, patience_s=None)
     assert first.durable() == {}, "nothing was acknowledged yet"
     first.take(MESSAGES[third : 2 * third])
-    first.checkpoint(group.consumer_group_metadata, final=False)  # one at a time: the first goes on
+    first.checkpoint(group.consumer_group_metadata, patience_s=None)  # one at a time: the first goes on
     durable: dict[tuple[str, int], int] = {}
     deadline = time.monotonic() + 30
     while not durable and time.monotonic() < deadline:
@@ -178,7 +178,7 @@ def test_a_checkpoint_is_saved_while_messages_flow_on(settings: Settings, group:
     second = make(settings, "features", "universe")
     assert second.assigned(PARTITIONS) == durable
     second.take(MESSAGES)
-    second.checkpoint(group.consumer_group_metadata, final=True)
+    second.checkpoint(group.consumer_group_metadata, patience_s=60)
     assert sum(second.durable().values()) == len(MESSAGES)
     assert sent(settings, topics.UNIVERSE) == undisturbed(settings)["universe"]
 
@@ -187,9 +187,9 @@ def test_what_was_being_saved_when_partitions_went_is_saved_with_the_next(settin
     chain = make(settings, "features")
     chain.assigned(PARTITIONS)
     chain.take(MESSAGES[:200])
-    chain.checkpoint(group.consumer_group_metadata, final=False)
+    chain.checkpoint(group.consumer_group_metadata, patience_s=None)
     chain.released({(topics.EVENTS, 0)})
-    chain.checkpoint(group.consumer_group_metadata, final=True)
+    chain.checkpoint(group.consumer_group_metadata, patience_s=60)
     if settings.processing_guarantee == "at_least_once":
         kept = sum(message.partition() == 1 for message in MESSAGES[:200])
         assert chain.durable() == {(topics.EVENTS, 1): kept}
@@ -200,7 +200,7 @@ def test_state_of_another_configuration_or_log_is_refused_with_the_remedy(settin
     chain = make(settings, "features", "universe")
     chain.assigned(PARTITIONS)
     chain.take(MESSAGES[:50])
-    chain.checkpoint(group.consumer_group_metadata, final=True)
+    chain.checkpoint(group.consumer_group_metadata, patience_s=60)
     chain.close()
     slower = settings.model_copy(update={"interval_ns": 2_000_000_000})
     with pytest.raises(ConfigError, match=r"bars of 1000000000 ns.*another `application`"):
@@ -216,13 +216,13 @@ def test_after_an_aborted_transaction_the_last_checkpoint_counts(settings: Setti
     chain = make(settings, "features", "universe")
     chain.assigned(PARTITIONS)
     chain.take(MESSAGES[:100])
-    chain.checkpoint(group.consumer_group_metadata, final=True)
+    chain.checkpoint(group.consumer_group_metadata, patience_s=60)
     chain.take(MESSAGES[100:300])
     chain.released(PARTITIONS)  # as when another worker has taken over: nothing of ours is committed
     offsets = chain.assigned(PARTITIONS)
     assert sum(offsets.values()) == 100
     chain.take(MESSAGES[100:])
-    chain.checkpoint(group.consumer_group_metadata, final=True)
+    chain.checkpoint(group.consumer_group_metadata, patience_s=60)
     chain.close()
     assert sent(settings, topics.UNIVERSE) == undisturbed(settings)["universe"]
 

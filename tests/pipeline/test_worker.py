@@ -72,8 +72,8 @@ class Noting:
     def due(self) -> bool:
         return False
 
-    def checkpoint(self, group: GroupMetadata, *, final: bool) -> None:
-        if final:
+    def checkpoint(self, group: GroupMetadata, *, patience_s: float | None) -> None:
+        if patience_s is not None:
             self.calls.append("final checkpoint")
         self.saved = dict(self.next)
 
