@@ -2,6 +2,8 @@
 
 ``python -m benchmarks.latency [--quick] [--seconds N] [--linger MS]``. Two underlyings with options, all features,
 models and a portfolio; history is streamed first and taken to the end, so that everything is loaded, compiled and warm.
+It runs on librdkafka's mock cluster, a broker that answers in milliseconds, and on the embedded one, whose fetches slow
+down with every batch that it keeps: what is ours shows on the first.
 Then messages are paced, and for each bar it takes the time from
 
 - the message that completes the bar for the last underlying, handed to the producer, or
@@ -18,12 +20,14 @@ import argparse
 import json
 import sys
 import time
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from confluent_kafka import TopicPartition
 
+from benchmarks.mock_cluster import MockCluster
 from benchmarks.paced_market import (
     Echo,
     Market,
@@ -43,17 +47,21 @@ from pipeline.codec import decode_rows
 from pipeline.kafka import create_topics, end_offsets, make_reader, read_to_end
 from pipeline.processes import Workers, environment_of
 from pipeline.settings import Settings
-from pipeline.topics import DECISION_INPUTS, DECISIONS, FEATURES, SIGNALS, UNIVERSE, TopicSpec
+from pipeline.topics import DECISION_INPUTS, DECISIONS, FEATURES, SIGNALS, TOPICS, UNIVERSE, TopicSpec
 
 ROWS_PER_S: Final = 20_000
 GOAL_P99_MS: Final = 25.0
-FETCH_WAIT_MS: Final = 5
-"""The embedded broker does not wake a waiting fetch: each hop takes up to this. Kafka wakes it at once."""
 STAGES: Final = ("features", "universe", "signals", "decisions")
 TOPOLOGIES: Final = {"one process": ("-".join(STAGES),), "one process a stage": STAGES}
 STEPS: Final = (FEATURES, UNIVERSE, SIGNALS)
 ECHO: Final = "echo"
 DRAIN_S: Final = 400.0
+AT_ONCE: Final = 2_500
+"""Messages of history that are sent before they are waited for: the mock cluster keeps 5 MB a partition."""
+BROKERS: Final = {"mock": MockCluster, "embedded": EmbeddedBroker}
+FETCH_WAIT_MS: Final = {"mock": 2, "embedded": 20}
+"""Neither wakes a waiting fetch, as Kafka does: each hop takes up to this. The embedded one lists a partition meanwhile
+and answers nothing when it has not finished."""
 
 
 def waiting(what: str) -> None:
@@ -61,19 +69,27 @@ def waiting(what: str) -> None:
     print(f"[{time.strftime('%H:%M:%S')}] {what}", file=sys.stderr, flush=True)
 
 
-def run(market: Market, prepared: Settings, stages: tuple[str, ...], linger_ms: float, folder: Path) -> dict[str, Any]:
-    """Latencies of one way to run the stages."""
+def run(
+    market: Market, prepared: Settings, stages: tuple[str, ...], linger_ms: float, folder: Path, broker_name: str
+) -> dict[str, Any]:
+    """Latencies of one way to run the stages, on one broker."""
     history, schedule, speed = history_and_schedule(market, ROWS_PER_S)
-    with EmbeddedBroker() as broker:
-        settings = prepared.model_copy(update={"bootstrap": broker.bootstrap, "fetch_wait_max_ms": FETCH_WAIT_MS})
-        create_topics(settings)
-        create_topics(settings, (TopicSpec(ECHO, key="none"),))
+    with BROKERS[broker_name]() as broker:
+        settings = prepared.model_copy(
+            update={"bootstrap": broker.bootstrap, "fetch_wait_max_ms": FETCH_WAIT_MS[broker_name]}
+        )
+        specs = (*TOPICS.values(), TopicSpec(ECHO, key="none"))
+        if isinstance(broker, MockCluster):
+            broker.create_topics(settings, specs)
+        else:
+            create_topics(settings, specs)
         with Workers(settings, environment_of(settings), folder) as workers:
             began = time.monotonic()
             workers.start(*stages)
-            send_history(settings, history)
             waiting(f"{len(stages)} process(es): taking {len(history):,} messages of history")
-            workers.drain(DRAIN_S)
+            for start in range(0, len(history), AT_ONCE):
+                send_history(settings, history[start : start + AT_ONCE])
+                workers.drain(DRAIN_S)
             start_up_s = time.monotonic() - began
             starts = end_offsets(settings, (*STEPS, DECISION_INPUTS, DECISIONS))
             waiting(f"{len(schedule):,} messages in {schedule[-1].after_ns / NANO:.0f} s, {speed:.1f} x life")
@@ -164,15 +180,17 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=150, help="of the market, paced")
     parser.add_argument("--linger", type=float, default=1.0, help="ms that the source's producer waits for company")
     parser.add_argument("--only", choices=list(TOPOLOGIES), help="one way")
+    parser.add_argument("--broker", choices=list(BROKERS), help="one broker")
     options = parser.parse_args()
     results: dict[str, dict[str, Any]] = {}
     with TemporaryDirectory() as folder:
         waiting("simulating, and fitting small models")
         market = simulated(24, denser=2) if options.quick else simulated(options.seconds)
         prepared = prepare(market, Path(folder))
-        for name, stages in TOPOLOGIES.items():
-            if options.only in (None, name):
-                results[name] = run(market, prepared, stages, options.linger, Path(folder) / name.replace(" ", "-"))
+        for broker, (name, stages) in product(BROKERS, TOPOLOGIES.items()):
+            if options.only in (None, name) and options.broker in (None, broker):
+                logs = Path(folder) / f"{broker}-{name}".replace(" ", "-")
+                results[f"{broker}, {name}"] = run(market, prepared, stages, options.linger, logs, broker)
     show(results)
     print(
         json.dumps(

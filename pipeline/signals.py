@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 
+from features.rows import arrow_rows
 from features.signals import SCHEMA
 from features.stage import Keyed, StageOutput
 from features.state import pack, unpack
 from forecasting.model import ForecastModel, load_forecast
 from pipeline.model_folders import FORECAST_FOLDER, REGIMES_FOLDER
-from regimes.features import raw_rows
 from regimes.model import RegimeModel, load_regimes
 
 _CARRIED: Final = (
@@ -56,50 +55,46 @@ class SignalStage:
 
     def process(self, batch: pa.RecordBatch) -> StageOutput:
         """Take universe rows in order."""
-        frame = pl.from_arrow(batch)
-        assert isinstance(frame, pl.DataFrame)
-        fresh = self._fresh(frame)
-        if not fresh.any():
+        underlyings, bars = batch.column("underlying").to_pylist(), batch.column("bar_ts").to_pylist()
+        fresh = [i for i, bar in enumerate(zip(underlyings, bars, strict=True)) if self._is_fresh(*bar)]
+        if not fresh:
             return StageOutput()
-        frame = frame.filter(pl.Series(fresh))
-        rows = self._signals(frame)
+        if len(fresh) < batch.num_rows:
+            batch, underlyings = batch.take(pa.array(fresh)), [underlyings[i] for i in fresh]
         return StageOutput(
-            [
-                Keyed(str(underlying), _record_batch(mine))
-                for (underlying,), mine in rows.group_by("underlying", maintain_order=True)
-            ]
+            [Keyed(name, mine) for name, mine in _by_name(self._signals(batch, underlyings), underlyings)]
         )
 
-    def _fresh(self, frame: pl.DataFrame) -> np.ndarray[Any, Any]:
-        fresh = np.zeros(frame.height, dtype=bool)
-        for i, (underlying, bar_ts) in enumerate(frame.select("underlying", "bar_ts").iter_rows()):
-            if bar_ts > self._last_bar.get(underlying, -1):
-                self._last_bar[underlying] = bar_ts
-                fresh[i] = True
-        return fresh
+    def _is_fresh(self, underlying: str, bar_ts: int) -> bool:
+        if bar_ts <= self._last_bar.get(underlying, -1):
+            return False
+        self._last_bar[underlying] = bar_ts
+        return True
 
-    def _signals(self, frame: pl.DataFrame) -> pl.DataFrame:
-        raw_NC = raw_rows(frame, self._regimes.columns)
-        posterior_NK = np.empty((frame.height, self._regimes.n_states))
-        label_N = np.empty(frame.height, dtype=np.int64)
-        for i, underlying in enumerate(frame["underlying"]):
+    def _signals(self, batch: pa.RecordBatch, underlyings: list[str]) -> pa.RecordBatch:
+        """Arrays and no frame: a bar is a row or two, and a decision waits for it."""
+        raw_NC = arrow_rows(batch, self._regimes.columns)
+        posterior_NK = np.empty((batch.num_rows, self._regimes.n_states))
+        label_N = np.empty(batch.num_rows, dtype=np.int64)
+        for i, underlying in enumerate(underlyings):
             x_D = self._regimes.observe(raw_NC[i], underlying)
             state = self._posterior.get(underlying)
             posterior = self._regimes.update(self._regimes.init() if state is None else state, x_D)
             self._posterior[underlying] = posterior
             posterior_NK[i] = posterior
             label_N[i] = self._regimes.kmeans(x_D)
-        variance, har = self._forecast.predict(raw_rows(frame, self._forecast.columns))
-        labels = pl.Series("kmeans_regime", label_N)
-        return frame.select(_CARRIED).with_columns(
-            *(pl.Series(f"posterior_{k}", posterior_NK[:, k]) for k in range(self._regimes.n_states)),
-            version=pl.lit(self._version),
-            regime=pl.Series("regime", posterior_NK.argmax(axis=1).astype(np.int64)),
-            kmeans_regime=labels.set(labels < 0, None),
-            forecast_variance=pl.Series("forecast_variance", variance).fill_nan(None),
-            har_variance=pl.Series("har_variance", har).fill_nan(None),
-            forecast_horizon_s=pl.lit(self._forecast.horizon_s),
-        )
+        variance, har = self._forecast.predict(arrow_rows(batch, self._forecast.columns))
+        columns: dict[str, Any] = {name: batch.column(name) for name in _CARRIED}
+        columns |= {f"posterior_{k}": pa.array(posterior_NK[:, k]) for k in range(self._regimes.n_states)}
+        columns |= {
+            "version": pa.repeat(self._version, batch.num_rows),
+            "regime": pa.array(posterior_NK.argmax(axis=1).astype(np.int64)),
+            "kmeans_regime": pa.array(label_N, mask=label_N < 0),
+            "forecast_variance": pa.array(variance, mask=np.isnan(variance)),
+            "har_variance": pa.array(har, mask=np.isnan(har)),
+            "forecast_horizon_s": pa.repeat(self._forecast.horizon_s, batch.num_rows),
+        }
+        return pa.RecordBatch.from_arrays([columns[name] for name in SCHEMA.names], schema=SCHEMA)
 
     def snapshot(self) -> Mapping[str, bytes]:
         """State by underlying."""
@@ -115,6 +110,10 @@ class SignalStage:
         self._last_bar = {underlying: int(each["last_bar"]) for underlying, each in saved.items()}
 
 
-def _record_batch(frame: pl.DataFrame) -> pa.RecordBatch:
-    table = frame.select(SCHEMA.names).to_arrow().cast(SCHEMA)
-    return table.combine_chunks().to_batches()[0]
+def _by_name(rows: pa.RecordBatch, names: list[str]) -> Iterator[tuple[str, pa.RecordBatch]]:
+    """The rows of each name, in order of first appearance."""
+    found: dict[str, list[int]] = {}
+    for i, name in enumerate(names):
+        found.setdefault(name, []).append(i)
+    for name, indices in found.items():
+        yield name, rows if len(found) == 1 else rows.take(pa.array(indices))

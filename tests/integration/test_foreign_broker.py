@@ -6,8 +6,8 @@ import broker_under_test
 import pytest
 from broker_under_test import ForeignBroker
 from confluent_kafka.cimpl import NewTopic
-from mock_cluster import MockCluster
 
+from benchmarks.mock_cluster import MockCluster
 from pipeline.broker import EmbeddedBroker
 from pipeline.kafka import create_topics, make_admin, require_broker
 from pipeline.settings import Settings
