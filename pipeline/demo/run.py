@@ -30,6 +30,7 @@ from pipeline.broker import EmbeddedBroker
 from pipeline.compare import Comparison, compare
 from pipeline.demo.market import Market, Player, recorded_market, simulated_market
 from pipeline.fit import fit_forecast_artifact, fit_regimes_artifact, train_policy_artifact
+from pipeline.interrupts import interrupted_between_steps
 from pipeline.kafka import create_topics, end_offsets
 from pipeline.lake import Lake
 from pipeline.lake_location import Place
@@ -220,11 +221,13 @@ def _play(run: DemoRun, steps: _Steps, player: Player, workers: Workers, name: s
     market, before = run.market, player.rows
     with steps.step(name, total=1.0) as step:
         begin = time.monotonic()
-        for count, when in enumerate(player.play(until)):
-            if count % 200 == 0:
-                share = (when - market.start_ns) / market.duration_ns
-                step.to(min(0.9, share), f"{player.rows - before:,} events")
-                workers.check()
+        with interrupted_between_steps() as look:
+            for count, when in enumerate(player.play(until)):
+                look()
+                if count % 200 == 0:
+                    share = (when - market.start_ns) / market.duration_ns
+                    step.to(min(0.9, share), f"{player.rows - before:,} events")
+                    workers.check()
         workers.drain(240.0)
         rate = (player.rows - before) / (time.monotonic() - begin)
         step.to(1.0, f"{player.rows - before:,} events, {rate:,.0f}/s end to end")
