@@ -51,7 +51,7 @@ NANO: Final = 1_000_000_000
 
 
 class Decisions:
-    """Decides for one portfolio; a :class:`pipeline.stage_chain.Ending`."""
+    """Decides for one portfolio; a :class:`pipeline.chain_spec.Ending`."""
 
     def __init__(self, settings: Settings, metrics: WorkerMetrics) -> None:
         self._settings = settings

@@ -8,11 +8,12 @@ from typing import Any, Final
 
 from features.errors import ConfigError
 from pipeline import topics
+from pipeline.chain_spec import ChainSpec, Decode, Ending, StageSpec
 from pipeline.codec import decode_event, decode_rows, row_schemas
 from pipeline.health import Health
 from pipeline.metrics import WorkerMetrics
 from pipeline.settings import Settings
-from pipeline.stage_chain import ChainSpec, Decode, Ending, StageChain, StageSpec
+from pipeline.stage_chain import StageChain
 from pipeline.stages import feature_stage, signal_stage, universe_stage
 from pipeline.tables import TABLES
 from pipeline.user_features import catalogue_of

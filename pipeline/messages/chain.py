@@ -10,6 +10,7 @@ import polars as pl
 import pyarrow as pa
 
 from features.stage import Reject
+from pipeline.chain_spec import ChainSpec, StageSpec
 from pipeline.codec import KIND_HEADER, MAX_ROWS, encode
 from pipeline.messages.declaration import OFFSET, Declaration
 from pipeline.messages.fields import Fields
@@ -17,7 +18,7 @@ from pipeline.metrics import WorkerMetrics
 from pipeline.processor import Position
 from pipeline.settings import Settings
 from pipeline.sources.base import UnusableError
-from pipeline.stage_chain import ChainSpec, StageChain, StageSpec
+from pipeline.stage_chain import StageChain
 
 STAGE: Final = "messages"
 

@@ -157,9 +157,8 @@ def test_crashed_between_checkpoints_it_gives_the_rows_of_an_undisturbed_run(
     assert len(expected["universe"]) > 40
 
 
+@pytest.mark.parametrize("settings", ["at_least_once"], indirect=True)  # a transaction is waited for
 def test_a_checkpoint_is_saved_while_messages_flow_on(settings: Settings, group: Consumer) -> None:
-    if settings.processing_guarantee == "exactly_once":
-        return  # a transaction is waited for
     third = len(MESSAGES) // 3
     first = make(settings, "features", "universe")
     first.assigned(PARTITIONS)
@@ -183,6 +182,7 @@ def test_a_checkpoint_is_saved_while_messages_flow_on(settings: Settings, group:
     assert sent(settings, topics.UNIVERSE) == undisturbed(settings)["universe"]
 
 
+@pytest.mark.parametrize("settings", ["at_least_once"], indirect=True)
 def test_what_was_being_saved_when_partitions_went_is_saved_with_the_next(settings: Settings, group: Consumer) -> None:
     chain = make(settings, "features")
     chain.assigned(PARTITIONS)
@@ -190,9 +190,8 @@ def test_what_was_being_saved_when_partitions_went_is_saved_with_the_next(settin
     chain.checkpoint(group.consumer_group_metadata, patience_s=None)
     chain.released({(topics.EVENTS, 0)})
     chain.checkpoint(group.consumer_group_metadata, patience_s=60)
-    if settings.processing_guarantee == "at_least_once":
-        kept = sum(message.partition() == 1 for message in MESSAGES[:200])
-        assert chain.durable() == {(topics.EVENTS, 1): kept}
+    kept = sum(message.partition() == 1 for message in MESSAGES[:200])
+    assert chain.durable() == {(topics.EVENTS, 1): kept}
     chain.close()
 
 
