@@ -40,6 +40,7 @@ class Terminal:
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )
         os.close(theirs)
+        self._raw = b""
         self._read = 0
         self.shown = ""
 
@@ -68,7 +69,9 @@ class Terminal:
         self.wait_for(told)
 
     def _take(self) -> None:
-        self.shown += re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", os.read(self._side, 65_536).decode())
+        # From the whole each time: a read may end inside a character or an escape sequence.
+        self._raw += os.read(self._side, 65_536)
+        self.shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", self._raw.decode(errors="ignore"))
 
     def ask(self, line: str) -> str:
         """Type a line and wait for the next prompt."""
