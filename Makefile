@@ -11,7 +11,7 @@ DELETE_TOPICS ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo test soak check format clean
+.PHONY: help install install-dev demo test soak kernels check format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -45,8 +45,13 @@ check: install-dev ## format, lint, types, import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
+# Every process of the tests would compile them anew in a new checkout.
+kernels: install-dev
+	$(BIN)/python tests/fixtures/compile_kernels.py
+
 ifeq ($(BOOTSTRAP),)
-test: check ## check, then all tests; BOOTSTRAP=host:port runs the integration tests on your Kafka
+test: install-dev ## check, then all tests; BOOTSTRAP=host:port runs the integration tests on your Kafka
+	$(MAKE) --no-print-directory -j2 check kernels
 	$(BIN)/pytest -n 3 --dist loadgroup
 else
 # One after another: they share your broker, and each deletes hedgeflow's topics there, which wants DELETE_TOPICS=yes.

@@ -11,9 +11,8 @@ from typing import Any, Final
 import numpy as np
 
 from pipeline.backfill_feeds import Piece, Positions, row_schema
-from pipeline.backfill_task import Task, Work, settings_of
-from pipeline.lake import Lake
-from pipeline.query import local_path
+from pipeline.backfill_task import Task, Work, settings_of, target_of
+from pipeline.lake_filesystem import readable_files
 from pipeline.raw_files import listed, quoted
 from pipeline.raw_reader import connected
 from pipeline.tables import TABLES
@@ -34,8 +33,9 @@ def bar_pieces(task: Task, positions: Positions) -> Iterator[Piece]:
     if task.window.end is not None:
         # A later run into the same lake has added rows: they are beyond the state that this one ends with.
         fresh += f" AND bar_ts <= {task.window.end}"
-    with connected(task.threads) as connection:
-        for files in _by_date(Lake(task.target).files(table), _oldest(inputs, positions)):
+    target = target_of(task)
+    with connected(target, task.threads) as connection:
+        for files in _by_date(readable_files(target, table), _oldest(inputs, positions)):
             rows = f"FROM read_parquet({listed(files)}) WHERE {fresh}"
             count, first, last = connection.execute(f"SELECT count(*), min(bar_ts), max(bar_ts) {rows}").fetchall()[0]
             if not count:
@@ -72,11 +72,11 @@ def _oldest(inputs: Mapping[str, str], positions: Positions) -> str:
     return str(np.datetime64(first, "ns").astype("datetime64[D]"))
 
 
-def _by_date(uris: list[str], oldest: str) -> list[list[str]]:
+def _by_date(files: list[str], oldest: str) -> list[list[str]]:
     dates: dict[str, list[str]] = defaultdict(list)
-    for uri in uris:
-        if (found := _DATE.search(uri)) is not None and found[1] >= oldest:
-            dates[found[1]].append(local_path(uri))
+    for file in files:
+        if (found := _DATE.search(file)) is not None and found[1] >= oldest:
+            dates[found[1]].append(file)
     return [dates[date] for date in sorted(dates)]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from features.events import SCHEMAS, EventBatch, Kind
-from pipeline.backfill_task import Task, settings_of
+from pipeline.backfill_task import Task, settings_of, source_of
 from pipeline.raw_files import BEGIN, listed, quoted
 from pipeline.raw_reader import connected, read_underlying
 
@@ -42,7 +42,7 @@ def underlying_pieces(task: Task, positions: Positions) -> Iterator[Piece]:
     assert log is not None
     name = log.underlying
     first = positions.get(name)
-    with connected(task.threads) as connection:
+    with connected(source_of(task), task.threads) as connection:
         if first is None and task.beginning is not None:
             introduced = _introductions(connection, task)
             if introduced is not None:
@@ -117,10 +117,9 @@ def recording_pieces(task: Task, positions: Positions, rejects: Counter[str]) ->
 def input_pieces(task: Task, positions: Positions) -> Iterator[Piece]:
     """The decision log, for the features of our own activity; in its order, skipped by count."""
     from pipeline.backfill_own_activity import logged_inputs
-    from pipeline.lake import Lake
 
     taken = positions.get(_COUNT, [0])[0]
-    for number, logged in enumerate(logged_inputs(Lake(task.source), taken), taken + 1):
+    for number, logged in enumerate(logged_inputs(source_of(task), taken), taken + 1):
         yield Piece(logged, 1, {_COUNT: [number]})
 
 

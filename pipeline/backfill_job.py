@@ -10,7 +10,6 @@ from typing import Any, Protocol
 
 import msgspec
 
-from features.errors import ConfigError
 from features.events import NANO
 from pipeline.backfill_plan import Plan, underlyings_of
 from pipeline.backfill_run import WARM, Run, RunFolder, told_time
@@ -83,13 +82,14 @@ class Job:
 
     Args:
         run: source, window, instruments.
-        target: the lake that is written, a folder.
+        target: the lake that is written.
         settings: of the stages.
         engine: who runs the tasks.
         with_signals: up to the signals, with the models that the settings name.
         with_own: our own activity, too.
         changes: to every task.
         display: shows how far it is.
+        states: where the states are kept, if not where :func:`states_folder` says.
     """
 
     run: Run
@@ -100,6 +100,7 @@ class Job:
     with_own: bool = False
     changes: dict[str, Any] = field(default_factory=dict)
     display: Display = field(default_factory=Silent)
+    states: Path | None = None
     _result: JobResult = field(default_factory=JobResult)
 
     def start(self, *, restart: bool = False) -> JobResult:
@@ -109,7 +110,7 @@ class Job:
             LakeError: the target holds other rows, or another backfill runs.
             ConfigError: catalogue, settings or models are not those of the rows that are there.
         """
-        folders = RunFolder(self.target)
+        folders = RunFolder(self.target, self.states)
         with folders.locked():
             if restart:
                 removed = folders.restart()
@@ -179,10 +180,10 @@ class Job:
         return self._warm_up(warm, start)
 
     def _warm_up(self, warm: Path, start: int) -> str:
-        source = Lake(self.run.origin.lake)
+        source = self.run.origin.opened(self.settings)
         window_ns = warm_up_ns(catalogue_of(self.settings), bool(source.files(TABLES["alt"])))
-        with connected() as connection:
-            logs = logs_of(connection, source)
+        with connected(source) as connection:
+            logs = logs_of(connection, source, tables=self.run.origin.tables)
             if self.run.instruments:
                 chosen = underlyings_of(source, self.run.instruments)
                 logs = {name: log for name, log in logs.items() if name in chosen}
@@ -206,13 +207,3 @@ def _told_warm_up(events: int, begin: Mapping[str, Beginning], window_ns: int) -
         f"warm-up: {events:,} events from {told_time(first)} on; windows (up to {window_ns // NANO} s) and books are "
         "whole, what is summed without end (filters, volume buckets, quotes before that) began there"
     )
-
-
-def require_folder(target: Lake) -> None:
-    """Refuse what this cannot do.
-
-    Raises:
-        ConfigError: the lake is in an object store, where states cannot lie beside it.
-    """
-    if target.path.remote:
-        raise ConfigError(f"{target.path} is no folder.", "Backfill into a folder, on a disk that all workers share.")

@@ -14,7 +14,7 @@ from pipeline.backfill_run import Run
 from pipeline.backfill_state import StateFolder, TaskState
 from pipeline.backfill_task import Beginning, Task, Work, stage_settings
 from pipeline.lake import Lake
-from pipeline.raw_files import BEGIN, RAW_TABLES, Position, logs_of
+from pipeline.raw_files import BEGIN, Position, logs_of, raw_tables
 from pipeline.raw_reader import connected
 from pipeline.settings import Settings
 from pipeline.tables import TABLES
@@ -53,14 +53,15 @@ class Plan:
             recording = self._task("features/recordings", Work.RECORDING, paths=list(self.run.origin.paths))
             recording = msgspec.structs.replace(recording, increments=self.run.origin.increments)
             return [recording] if self._pending(recording) else []
-        source = Lake(self.run.origin.lake)
-        seen = versions(source, RAW_TABLES)
+        source = self.run.origin.opened(self.settings)
+        tables = self.run.origin.tables
+        seen = versions(source, raw_tables(tables))
         states = {name: self._state(f"features/{name}", "features") for name in self._started()}
         if states and all(state is not None and _done(state, seen) for state in states.values()):
             return []
         after = {name: self._position(name, states.get(name)) for name in states}
-        with connected() as connection:
-            logs = logs_of(connection, source, after)
+        with connected(source) as connection:
+            logs = logs_of(connection, source, after, tables=tables)
         names = sorted(states.keys() | logs.keys())
         tasks = []
         for name in names:
@@ -87,7 +88,7 @@ class Plan:
 
     def own(self) -> list[Task]:
         """The task of our own activity, from the source's decision log."""
-        source = Lake(self.run.origin.lake)
+        source = self.run.origin.opened(self.settings)
         seen = versions(source, [TABLES["decision_inputs"]])
         task = self._task("own", Work.OWN, seen)
         return [task] if seen and self._pending(task) else []
@@ -131,7 +132,7 @@ class Plan:
         """The tasks of the underlyings that are named, or that hold an instrument that is."""
         if not self.run.instruments:
             return tasks
-        chosen = underlyings_of(Lake(self.run.origin.lake), self.run.instruments)
+        chosen = underlyings_of(self.run.origin.opened(self.settings), self.run.instruments)
         return [task for task in tasks if task.log is not None and task.log.underlying in chosen]
 
 

@@ -18,7 +18,9 @@ from features.errors import BadInputError, ConfigError
 from pipeline.backfill_state import StateFolder, write_durably
 from pipeline.backfill_task import Window
 from pipeline.lake import Lake, LakeError
-from pipeline.raw_files import RAW_TABLES
+from pipeline.lake_location import LakeLocation
+from pipeline.raw_files import raw_tables
+from pipeline.settings import Settings
 from pipeline.tables import TABLES
 
 FOLDER: Final = "_backfill"
@@ -28,20 +30,26 @@ COMPUTED: Final = ("features", "universe", "signals")
 _RUN: Final = "run.json"
 
 
-class Origin(msgspec.Struct, frozen=True):
+class Origin(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is read.
 
     Args:
-        lake: a lake's folder; empty for recordings.
+        lake: a lake's folder or URL; empty for recordings.
         paths: of recordings, absolute.
         identity: of a lake, its tables' own ids, which stay when rows are added; of files, size and time of change.
         increments: of recordings without reference data.
+        tables: of a lake, the raw tables that are read beside reference data and heartbeats; none: all.
     """
 
     lake: str
     paths: tuple[str, ...]
     identity: dict[str, str]
     increments: dict[str, tuple[str, str]] = {}
+    tables: tuple[str, ...] = ()
+
+    def opened(self, settings: Settings) -> Lake:
+        """The lake, opened with what the settings know of its store."""
+        return Lake(self.lake, settings.lake_storage_options)
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -60,10 +68,11 @@ class Run(msgspec.Struct, frozen=True):
         return f"{self.key}-{self.token}"
 
 
-def lake_origin(lake: Lake) -> Origin:
-    """A lake as a source."""
-    ids = {table.name: str(lake.delta(table).metadata().id) for table in RAW_TABLES if lake.exists(table)}
-    return Origin(str(Path(lake.path).absolute()), (), ids)
+def lake_origin(lake: Lake, tables: Sequence[str] = ()) -> Origin:
+    """A lake as a source, or only some of its raw tables."""
+    ids = {table.name: str(lake.delta(table).metadata().id) for table in raw_tables(tables) if lake.exists(table)}
+    where = str(lake.path) if lake.path.remote else str(Path(lake.path).absolute())
+    return Origin(where, (), ids, tables=tuple(sorted(set(tables))))
 
 
 def file_origin(paths: Sequence[Path], increments: Mapping[str, tuple[str, str]]) -> Origin:
@@ -80,11 +89,24 @@ def run_of(origin: Origin, window: Window, instruments: Sequence[str]) -> Run:
     return Run(digest[:12], origin, window, named)
 
 
-class RunFolder:
-    """The runs of one lake, below ``LAKE/_backfill``."""
+def states_folder(lake: LakeLocation) -> Path:
+    """Where the states of backfills into a lake lie: in it, or for a lake at a URL in the user's state folder."""
+    if not lake.remote:
+        return Path(lake) / FOLDER
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "hedgeflow" / "backfill" / hashlib.sha256(str(lake).encode()).hexdigest()[:12] / FOLDER
 
-    def __init__(self, target: Lake) -> None:
-        self.path = Path(target.path) / FOLDER
+
+class RunFolder:
+    """The runs of one lake.
+
+    Args:
+        target: the lake.
+        path: where they are kept: on a disk, which all workers share; else :func:`states_folder`.
+    """
+
+    def __init__(self, target: Lake, path: Path | None = None) -> None:
+        self.path = states_folder(target.path) if path is None else path / FOLDER
         self._target = target
 
     def of(self, run: Run) -> Path:
@@ -193,7 +215,7 @@ class RunFolder:
             except BlockingIOError:
                 lock.seek(0)
                 raise LakeError(
-                    f"Process {lock.read() or 'of another user'} backfills into {self.path.parent}.", "Wait for it."
+                    f"Process {lock.read() or 'of another user'} backfills into {self._target.path}.", "Wait for it."
                 ) from None
             lock.truncate(0)
             lock.write(str(os.getpid()))
@@ -219,6 +241,8 @@ def _apart(a: Window, b: Window) -> bool:
 
 def _told(run: Run) -> str:
     source = run.origin.lake or ", ".join(Path(path).name for path in run.origin.paths)
+    if run.origin.tables:
+        source += f" ({', '.join(run.origin.tables)})"
     return f"{source} ({', '.join(run.instruments)})" if run.instruments else source
 
 

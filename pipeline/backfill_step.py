@@ -21,8 +21,8 @@ from features.stage import Reject, Stage
 from pipeline.backfill_feeds import Piece, Positions, input_pieces, recording_pieces, underlying_pieces
 from pipeline.backfill_rows import WaitingBatches, named, within
 from pipeline.backfill_state import StateFolder, TaskState
-from pipeline.backfill_task import Done, Progress, Task, Work, settings_of
-from pipeline.lake import Lake, LakeError, positioned
+from pipeline.backfill_task import Done, Progress, Task, Work, settings_of, target_of
+from pipeline.lake import LakeError, positioned
 from pipeline.model_folders import TEXT_FOLDER
 from pipeline.settings import Settings
 from pipeline.tables import tables_of
@@ -82,7 +82,7 @@ class _Steps:
         self._task, self._states, self._report = task, states, report
         settings = settings_of(task)
         self._stage = _stage_of(task, settings)
-        self._lake = Lake(task.target)
+        self._lake = target_of(task)
         self._table = tables_of(catalogue_of(settings))[task.table]
         self._waiting = WaitingBatches()
         self._step = _Step()

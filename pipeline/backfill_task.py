@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from pipeline.lake import Lake
 from pipeline.raw_files import UnderlyingLog
 from pipeline.settings import Settings, load_settings
 
@@ -137,6 +138,16 @@ def stage_settings(settings: Settings) -> dict[str, Any]:
 def settings_of(task: Task) -> Settings:
     """The settings that the task was made with, whatever the environment of its process says."""
     return load_settings(None, **task.settings)
+
+
+def source_of(task: Task) -> Lake:
+    """The lake that is read. What opens its store is no part of a task: it comes from the process's environment."""
+    return Lake(task.source, settings_of(task).lake_storage_options)
+
+
+def target_of(task: Task) -> Lake:
+    """The lake that is written, opened in the same way."""
+    return Lake(task.target, settings_of(task).lake_storage_options)
 
 
 class Progress(msgspec.Struct, frozen=True, tag="progress"):

@@ -45,7 +45,7 @@ def _bits(lake: Lake, table: Table, until: int | None, since: int | None) -> pl.
     files = lake.files(table)
     if not files:
         return pl.DataFrame(schema=dict.fromkeys([*table.key, table.time], pl.Int64))
-    frame = pl.read_parquet(files, hive_partitioning=True)
+    frame = pl.read_parquet(files, hive_partitioning=True, storage_options=lake.path.options)
     if until is not None:
         frame = frame.filter(pl.col(table.time) <= until)
     if since is not None:

@@ -21,7 +21,7 @@ from pipeline.lake_errors import (
     one_line,
     store_errors,
 )
-from pipeline.lake_location import LakeLocation, Place
+from pipeline.lake_location import LakeLocation, Place, local_path
 from pipeline.lake_travel import AsOf, travel
 from pipeline.tables import TABLES, Table
 
@@ -192,7 +192,8 @@ class Lake:
         if not self.exists(table):
             return []
         try:
-            return list(self.delta(table, as_of).file_uris())
+            files = self.delta(table, as_of).file_uris()
+            return files if self.path.remote else [local_path(file) for file in files]
         except NoSuchVersionError:
             return []
 

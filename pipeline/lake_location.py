@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from features.errors import ConfigError
 
@@ -74,6 +74,11 @@ class LakeLocation:
         if self.remote:
             raise ConfigError(f"{self.url} is no folder.", "This needs a lake on a local disk.")
         return self.url
+
+
+def local_path(uri: str) -> str:
+    """The path that Delta Lake names; it writes as URLs do, with ``%20`` for a blank."""
+    return unquote(uri.removeprefix("file://"))
 
 
 Place = LakeLocation | Path | str

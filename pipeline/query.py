@@ -23,13 +23,12 @@ from pipeline.query_views import (
     create_view,
     dataset_of,
     fill_view,
-    local_path,
     quoted,
     select_files,
 )
 from pipeline.tables import Table, tables_of
 
-__all__ = ["AsOf", "local_path", "open_lake"]
+__all__ = ["AsOf", "open_lake"]
 
 _OPENERS: Final = 4
 """Tables that are opened at once: reading a log is waiting, most of all for an object store."""

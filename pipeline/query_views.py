@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
-from urllib.parse import unquote
 
 import duckdb
 import pyarrow as pa
 from deltalake import DeltaTable
+
+from pipeline.lake_location import local_path
 
 FILES: Final = "files"
 """The schema that holds the views with the file lists. A view of ``main`` stands on each, so that a comment, which
@@ -84,11 +85,6 @@ def comment_view(
     said = [f"COMMENT ON VIEW {name} IS {literal(doc)}"]
     said += [f"COMMENT ON COLUMN {name}.{quoted(each)} IS {literal(docs[each])}" for each in columns if each in docs]
     connection.execute("; ".join(said))
-
-
-def local_path(uri: str) -> str:
-    """The path that Delta Lake names; it writes as URLs do, with ``%20`` for a blank."""
-    return unquote(uri.removeprefix("file://"))
 
 
 def literal(text: str) -> str:

@@ -8,9 +8,10 @@ from typing import Any, Final
 import duckdb
 import msgspec
 
+from features.events import Kind
 from pipeline import topics
 from pipeline.lake import Lake, LakeError
-from pipeline.query import local_path
+from pipeline.lake_filesystem import readable_files
 from pipeline.tables import TABLES, Table
 
 RAW_TABLES: Final = tuple(table for table in TABLES.values() if table.topic == topics.EVENTS)
@@ -37,25 +38,33 @@ class UnderlyingLog(msgspec.Struct):
     rows: int = 0
 
 
+def raw_tables(names: Collection[str] = ()) -> tuple[Table, ...]:
+    """The raw tables of these names, and those without which no other can be read; all, if none is named."""
+    always = (Kind.INSTRUMENT.value, Kind.HEARTBEAT.value)
+    return tuple(table for table in RAW_TABLES if not names or table.name in names or table.kind in always)
+
+
 def logs_of(
     connection: duckdb.DuckDBPyConnection,
     lake: Lake,
     after: Mapping[str, Position] | None = None,
     underlyings: Collection[str] | None = None,
+    tables: Collection[str] = (),
 ) -> dict[str, UnderlyingLog]:
     """The logs that the lake holds, by underlying.
 
     Args:
-        connection: DuckDB reads the positions of the rows, two narrow columns, once.
+        connection: of ``connected(lake)``; DuckDB reads the positions of the rows, two narrow columns, once.
         lake: whose raw tables are read.
         after: files that lie before these positions are left out.
         underlyings: only these.
+        tables: names of raw tables, of which alone the log is to be; all without.
 
     Raises:
         LakeError: an underlying lies in two partitions, so its rows have no order.
     """
     found: dict[str, UnderlyingLog] = {}
-    for table in RAW_TABLES:
+    for table in raw_tables(tables):
         reached: dict[str, int] = {}
         for underlying, partition, first, last, rows, file in _extents(connection, lake, table):
             if underlyings is not None and underlying not in underlyings:
@@ -86,7 +95,7 @@ def quoted(text: str) -> str:
 
 def _extents(connection: duckdb.DuckDBPyConnection, lake: Lake, table: Table) -> list[tuple[Any, ...]]:
     """(underlying, partition, first offset, last offset, rows, file), in the order of the log."""
-    files = [local_path(uri) for uri in lake.files(table)]
+    files = readable_files(lake, table)
     if not files:
         return []
     found: list[tuple[Any, ...]] = connection.execute(

@@ -19,7 +19,8 @@ import numpy as np
 import pyarrow as pa
 
 from features.events import SCHEMAS, EventBatch, Kind
-from pipeline.lake import require_lake
+from pipeline.lake import Lake, require_lake
+from pipeline.lake_filesystem import let_read
 from pipeline.lake_location import Place
 from pipeline.raw_files import BEGIN, RAW_TABLES, Position, UnderlyingLog, listed, logs_of, quoted
 from pipeline.tables import Table
@@ -51,7 +52,7 @@ def read_log(path: Place, underlyings: Collection[str] | None = None) -> Iterato
         LakeError: there is no lake.
     """
     lake = require_lake(path)
-    with connected() as connection:
+    with connected(lake) as connection:
         logs = logs_of(connection, lake, underlyings=underlyings)
         streams = [read_underlying(connection, log) for log in logs.values()]
         merged = heapq.merge(
@@ -78,13 +79,19 @@ def read_underlying(
 
 
 @contextmanager
-def connected(threads: int | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection that sorts in bounded memory and beyond it on disk; ``threads``: as many as there are cores."""
+def connected(lake: Lake, threads: int | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection that reads the lake's files; it sorts in bounded memory, and beyond it on disk.
+
+    Args:
+        lake: wherever it is.
+        threads: of DuckDB; as many as there are cores.
+    """
     with tempfile.TemporaryDirectory(prefix="hedgeflow-") as spill:
         config = {"memory_limit": MEMORY_LIMIT, "temp_directory": spill}
         if threads is not None:
             config["threads"] = str(threads)
         with duckdb.connect(config=config) as connection:
+            let_read(connection, lake)
             yield connection
 
 

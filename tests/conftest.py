@@ -5,6 +5,8 @@ from __future__ import annotations
 import hypothesis
 import pytest
 
+pytest_plugins = ["object_store"]
+
 # A first call loads and compiles, and machines are shared: how long one example takes says nothing about the code.
 hypothesis.settings.register_profile("house", deadline=None)
 hypothesis.settings.load_profile("house")

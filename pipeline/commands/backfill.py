@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -33,10 +35,16 @@ def register(app: typer.Typer) -> None:
 
 def backfill(
     source: Annotated[
-        list[Path],
-        typer.Option("--from", help="A lake, whose raw tables are read; or a recording as in replay. Repeatable."),
+        list[str],
+        typer.Option(
+            "--from",
+            help="A lake (folder or URL), whose raw tables are read, or one of them (LAKE/book); or a recording as in "
+            "replay. Repeatable.",
+        ),
     ],
-    target: Annotated[Path, typer.Option("--to", help="The lake for the computed tables: empty, or an earlier run's.")],
+    target: Annotated[
+        str, typer.Option("--to", help="The lake (folder or URL) for the computed tables: empty, or an earlier run's.")
+    ],
     start: Annotated[str | None, typer.Option(help="Write bars that end after this UTC time.")] = None,
     end: Annotated[str | None, typer.Option(help="Write bars up to this UTC time.")] = None,
     instruments: Annotated[
@@ -61,6 +69,14 @@ def backfill(
         int, typer.Option(min=1, help="Rows read between commits: a killed run repeats no more.")
     ] = 5_000_000,
     restart: Annotated[bool, typer.Option(help="Remove what was backfilled into the lake, and begin anew.")] = False,
+    states: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder, on a disk that all workers share, for what a killed run goes on with. Without it: in the "
+            "lake, or for a URL in the user's state folder.",
+            show_default=False,
+        ),
+    ] = None,
     increment: IncrementsOption = None,
     config: Config = None,
 ) -> None:
@@ -70,17 +86,20 @@ def backfill(
     --portfolio, the features of our own activity are computed from the lake's decision log, too. With --compare (of a
     lake), exits with 8 when a row differs in a single bit.
     """
-    from pipeline.backfill_job import Job, require_folder
+    from pipeline.backfill_job import Job
     from pipeline.backfill_run import parse_time, run_of
     from pipeline.backfill_task import Window
     from pipeline.lake import Lake
 
     settings = settings_of(config, models=models, portfolio=portfolio)
-    _require_sense(source, instruments, compare, portfolio)
-    origin = _origin(source, increments_of(increment))
+    options = settings.lake_storage_options
+    if options:
+        # Workers are processes of their own, and a task says no secrets: they read it where every worker does.
+        os.environ["HEDGEFLOW_LAKE_STORAGE_OPTIONS"] = json.dumps(options)
+    origin = _origin(source, increments_of(increment), options)
+    _require_comparable(origin, instruments, compare)
     window = Window(parse_time(start), parse_time(end))
-    lake = Lake(target)
-    require_folder(lake)
+    lake = Lake(target, options)
     with _display() as display:
         job = Job(
             run_of(origin, window, instruments or ()),
@@ -91,43 +110,80 @@ def backfill(
             with_own=portfolio is not None and bool(origin.lake),
             changes={"step_events": step_events},
             display=display,
+            states=states,
         )
         result = job.start(restart=restart)
     _tell(result, target)
     if compare:
-        _compare(Lake(origin.lake), lake, job, window)
+        _compare(origin.opened(settings), lake, job, window)
 
 
-def _require_sense(source: list[Path], instruments: list[str] | None, compare: bool, portfolio: Path | None) -> None:
-    from features.errors import BadInputError, ConfigError
+def _require_comparable(origin: Any, instruments: list[str] | None, compare: bool) -> None:
+    from features.errors import ConfigError
 
-    if missing := [path for path in source if not path.exists()]:
-        raise BadInputError(f"{missing[0]} does not exist.", "Check --from.")
-    of_lake = len(source) == 1 and source[0].is_dir()
-    if compare and not of_lake:
-        raise ConfigError("Recordings have no tables to compare with.", "Leave out --compare, or name one lake.")
+    if compare and (not origin.lake or origin.tables):
+        raise ConfigError("This source has no tables to compare with.", "Leave out --compare, or name one lake.")
     if compare and instruments:
         raise ConfigError("--compare holds whole tables against each other.", "Leave out --instruments or --compare.")
 
 
-def _origin(paths: list[Path], increments: dict[str, tuple[str, str]]) -> Any:
+def _origin(places: list[str], increments: dict[str, tuple[str, str]], options: dict[str, str]) -> Any:
     from features.errors import BadInputError
     from pipeline.backfill_run import file_origin, lake_origin
-    from pipeline.lake import LakeError, require_lake
+    from pipeline.lake import require_lake
 
-    if len(paths) > 1 or not paths[0].is_dir():
-        if folders := [path for path in paths if path.is_dir()]:
-            raise BadInputError(f"{folders[0]} is a folder.", "Name files, or the folder of one lake and nothing else.")
+    folders = [place for place in places if "://" in place or Path(place).is_dir()]
+    if not folders:
+        paths = [Path(place) for place in places]
+        if missing := [path for path in paths if not path.exists()]:
+            raise BadInputError(f"{missing[0]} does not exist.", "Check --from.")
         return file_origin(paths, increments)
-    try:
-        return lake_origin(require_lake(paths[0]))
-    except LakeError as error:
-        raise BadInputError(f"{paths[0]} is a folder, and no lake.", "Name its files, each with --from.") from error
+    lakes, tables = _lakes_of(folders, options)
+    if len(lakes) > 1 or len(folders) < len(places) or (tables and len(tables) < len(folders)):
+        raise BadInputError(
+            f"{folders[0]} is no recording.", "Name files, or one lake, or tables of one lake, and nothing else."
+        )
+    return lake_origin(require_lake(lakes[0], options), tables)
+
+
+def _lakes_of(places: list[str], options: dict[str, str]) -> tuple[list[str], list[str]]:
+    """The lakes that are named, and the tables of theirs that are."""
+    from features.errors import BadInputError
+    from pipeline.lake import LakeError, LakeUnavailableError, require_lake
+    from pipeline.raw_files import RAW_TABLES
+
+    raw = {table.name for table in RAW_TABLES}
+    lakes, tables = set(), []
+    for place in places:
+        above, _, name = place.rstrip("/").rpartition("/")
+        of_table = name in raw and _is_table(place, options)
+        lakes.add((above or ".") if of_table else place)
+        tables += [name] if of_table else []
+    for lake in lakes:
+        try:
+            require_lake(lake, options)
+        except LakeUnavailableError:
+            raise
+        except LakeError as error:
+            raise BadInputError(
+                f"{lake} is a folder, and no lake." if "://" not in lake else f"There is no lake at {lake}.",
+                "Name its files, each with --from, or a lake, or raw tables of one.",
+            ) from error
+    return sorted(lakes), tables
+
+
+def _is_table(place: str, options: dict[str, str]) -> bool:
+    from deltalake import DeltaTable
+
+    from pipeline.lake_errors import store_errors
+    from pipeline.lake_location import LakeLocation
+
+    where = LakeLocation.of(place, options)
+    with store_errors(where):
+        return bool(DeltaTable.is_deltatable(str(where), where.options))
 
 
 def _engine(name: EngineName, workers: int | None, address: str | None) -> Any:
-    import os
-
     if name is EngineName.ray:
         from pipeline.backfill_ray import RayCluster
 
@@ -145,7 +201,7 @@ def _display() -> Any:
     return ProgressDisplay(Console(stderr=True))
 
 
-def _tell(result: Any, target: Path) -> None:
+def _tell(result: Any, target: str) -> None:
     for note in result.notes:
         typer.echo(note)
     if not result.tasks:

@@ -82,6 +82,7 @@ def _verify(files: list[Path]) -> None:
 
 def _publish(files: list[Path], increments: dict[str, tuple[str, str]], settings: Any) -> None:
     from pipeline.edge import Edge, live_session
+    from pipeline.interrupts import interrupted_between_steps
     from pipeline.kafka import create_topics
     from pipeline.log import KafkaLog
     from pipeline.sources.open_files import open_source
@@ -91,8 +92,9 @@ def _publish(files: list[Path], increments: dict[str, tuple[str, str]], settings
     create_topics(settings)
     log = KafkaLog(settings)
     edge = Edge(log, "replay", live_session())
-    with counting("replay", "rows") as show:
+    with counting("replay", "rows") as show, interrupted_between_steps() as look:
         for batch in source.batches():
+            look()
             edge.send(batch)
             _send_dead_letters(refused, log)
             show(edge.rows)

@@ -37,7 +37,7 @@ def messages(
     from pipeline.messages.worker import make_message_worker
 
     settings = settings_of(config, bootstrap=bootstrap)
-    configure_logging()
+    configure_logging(settings, stage="messages")
     worker = make_message_worker(settings, file, [each for each in topics.split(",") if each], to)
     if run_until_signal(worker):
         raise typer.Exit(130)

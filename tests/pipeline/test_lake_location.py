@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from features.errors import ConfigError
-from pipeline.lake_location import LakeLocation
+from pipeline.lake_location import LakeLocation, local_path
 from pipeline.settings import Settings, load_settings
 
 
@@ -17,6 +17,10 @@ def test_folders() -> None:
         where = LakeLocation.of(place)
         assert (str(where), os.fspath(where), where.remote, where.options) == ("lake", "lake", False, None)
     assert Path(LakeLocation("lake") / "book") == Path("lake/book")
+
+
+def test_local_paths() -> None:
+    assert local_path("file:///a/b%20c") == "/a/b c"
 
 
 def test_urls_keep_their_slashes_and_their_options() -> None:

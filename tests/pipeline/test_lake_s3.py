@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-import socket
-import subprocess
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from object_store import needs_object_store
 from written_lake import rows_of
 
 from pipeline import topics
@@ -25,46 +19,9 @@ from pipeline.lake_verify import verify
 from pipeline.query import open_lake
 from pipeline.tables import TABLES
 
-SERVER = shutil.which("moto_server")
-pytestmark = pytest.mark.skipif(SERVER is None, reason="moto_server is not installed: pip install 'moto[server]'")
+pytestmark = needs_object_store
 
 TRADES = TABLES["trades"]
-
-
-def _request(address: str, method: str = "GET") -> None:
-    with urllib.request.urlopen(urllib.request.Request(address, method=method), timeout=5):
-        pass
-
-
-@pytest.fixture(scope="module")
-def store() -> Iterator[LakeLocation]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = subprocess.Popen(
-        [str(SERVER), "-H", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(1_200):
-            try:
-                _request(f"{address}/lakes", "PUT")
-                break
-            except (urllib.error.URLError, ConnectionError):
-                time.sleep(0.1)
-        else:
-            pytest.fail("moto_server does not answer")
-        options = {
-            "AWS_ENDPOINT_URL": address,
-            "AWS_ALLOW_HTTP": "true",
-            "AWS_REGION": "us-east-1",
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-        }
-        yield LakeLocation.of("s3://lakes/live", options)
-    finally:
-        server.kill()
-        server.wait()
 
 
 def test_append_read_compact_and_verify(store: LakeLocation) -> None:

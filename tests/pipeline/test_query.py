@@ -15,7 +15,6 @@ from features.catalog import Catalogue
 from features.errors import BadInputError
 from features.feature import Feature
 from features.user_feature import UserFeature
-from pipeline import query
 from pipeline.lake import Lake, LakeError
 from pipeline.query import open_lake
 from pipeline.query_views import dataset_of
@@ -182,7 +181,3 @@ def test_a_store_of_objects_gives_the_same_rows(tmp_path: Path, monkeypatch: pyt
 def test_there_is_no_lake(tmp_path: Path) -> None:
     with pytest.raises(LakeError, match="There is no lake"):
         open_lake(tmp_path)
-
-
-def test_local_paths() -> None:
-    assert query.local_path("file:///a/b%20c") == "/a/b c"

@@ -98,7 +98,7 @@ def test_small_reads_give_the_same_bars(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_files_are_read_one_after_another(tmp_path: Path) -> None:
     lake = write(tmp_path, LOG, 50)
-    with connected() as connection:
+    with connected(lake) as connection:
         groups = {name: log.groups["book"] for name, log in logs_of(connection, lake).items()}
     assert {name: {len(group) for group in found} for name, found in groups.items()} == {"BTC": {1}, "ETH": {1}}
     assert all(len(found) > 3 for found in groups.values())
@@ -108,7 +108,7 @@ def test_one_underlying_from_any_row_on(tmp_path: Path) -> None:
     lake = write(tmp_path, LOG, 50)
     assert rows_of(list(read_log(tmp_path, underlyings=["ETH"])), "ETH") == rows_of(LOG, "ETH")
     assert {batch.underlying for batch in read_log(tmp_path, underlyings=["ETH"])} == {"ETH"}
-    with connected(threads=1) as connection:
+    with connected(lake, threads=1) as connection:
         log = logs_of(connection, lake)["ETH"]
         whole = list(read_underlying(connection, log))
         assert log.rows == sum(len(each.rows) for each in whole)

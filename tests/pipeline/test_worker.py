@@ -99,7 +99,12 @@ def settings(broker: EmbeddedBroker) -> Settings:
 
 
 def worker_of(settings: Settings, processor: Noting) -> Worker:
-    return Worker(settings, processor, WorkerMetrics(processor.name), Health())
+    return worker_and_metrics(settings, processor)[0]
+
+
+def worker_and_metrics(settings: Settings, processor: Noting) -> tuple[Worker, WorkerMetrics]:
+    metrics = WorkerMetrics(processor.name)
+    return Worker(settings, processor, metrics, Health()), metrics
 
 
 @contextmanager
@@ -243,3 +248,21 @@ def test_a_broker_that_goes_and_comes_back_with_its_log_is_waited_for(
         send(settings, "after")
         wait_for(lambda: "after" in processor.taken)
     assert raised == []
+
+
+def test_its_lag_is_counted_from_where_it_goes_on_before_anything_has_come(settings: Settings) -> None:
+    send(settings, *map(str, range(50)))
+    processor = Noting()
+    processor.starts = {(topics.EVENTS, 0): 50}
+    worker, metrics = worker_and_metrics(settings, processor)
+    with running(worker) as raised:
+        wait_for(lambda: _lag(metrics) is not None)
+        assert (_lag(metrics), processor.taken) == (0, [])
+        send(settings, "one more")
+        wait_for(lambda: processor.taken == ["one more"] and _lag(metrics) == 0)
+    assert raised == []
+
+
+def _lag(metrics: WorkerMetrics) -> float | None:
+    labels = {"topic": topics.EVENTS, "partition": "0", "stage": "noting"}
+    return metrics.registry.get_sample_value("hedgeflow_lag_messages", labels)
