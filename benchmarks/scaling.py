@@ -1,7 +1,7 @@
 """More partitions, more workers, more instruments: where the throughput of the features stage stops growing, and why.
 
 ``python -m benchmarks.scaling [--quick]``. 1, 2 and 4 partitions with as many workers, and 1, 10 and 100 instruments,
-each an underlying of its own, over logs of equally many rows on an embedded broker. The table has rows/s while all
+each an underlying of its own, over logs of equally many rows a busy partition on an embedded broker. The table has rows/s while all
 partitions are worked on, what a second of the workers' CPU time gives (which does not know how many share a core), the
 cores that workers and broker used, and the state that a checkpoint writes. The last line is one JSON object.
 ``docs/scaling.md`` reckons with it.
@@ -32,7 +32,7 @@ from pipeline.codec import encode
 
 PARTITIONS: Final = (1, 2, 4)
 INSTRUMENTS: Final = (1, 10, 100)
-ROWS: Final = 4_000_000
+ROWS: Final = 6_000_000
 QUICK_ROWS: Final = 20_000
 BASE_S: Final = 60
 QUICK_BASE_S: Final = 4
@@ -71,8 +71,11 @@ def row_bytes(base: Base) -> dict[str, float]:
 
 
 def cell(base: Base, partitions: int, instruments: int, rows: int) -> dict[str, Any]:
-    """As many workers as partitions; those beyond the number of instruments have nothing to do."""
-    repetitions = max(1, round(rows / instruments / base.rows))
+    """As many workers as partitions; those beyond the number of instruments have nothing to do.
+
+    ``rows`` a partition that has any: workers that start one after another must still find work together.
+    """
+    repetitions = max(1, round(rows * min(partitions, instruments) / instruments / base.rows))
     with EmbeddedBroker() as broker:
         settings = settings_for(broker, partitions)
         filled = fill_events(settings, log_of(base, balanced(UNDERLYING, instruments, partitions), repetitions))
@@ -89,6 +92,7 @@ def show(cells: list[dict[str, Any]], states: dict[int, int]) -> None:
         print(
             f"{each['partitions']:>11}{each['instruments']:>12}{each['per_s']:>12,.0f}{each['per_cpu_s']:>12,.0f}"
             f"{each['cores']:>7.2f}{each['broker_cores']:>8.2f}{states[each['instruments']] / 1e6:>10.2f}"
+            + ("  (too short: with the start-up)" if each["whole_run"] else "")
         )
     used = max(each["cores"] + each["broker_cores"] for each in cells)
     print(f"workers and broker together used up to {used:.2f} of {len(os.sched_getaffinity(0))} cores")

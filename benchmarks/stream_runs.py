@@ -85,11 +85,15 @@ class Steps:
     seen: list[Step] = field(default_factory=list)
 
     def steady(self) -> dict[str, float]:
-        """The slope while all partitions are being worked on; of a very short run, from its start to its end."""
+        """The slope while all partitions are being worked on; of a very short run, from its start to its end.
+
+        ``whole_run`` says that it is the latter, which has the start-up in it.
+        """
         inner = [
             each for each in self.seen if all(0 < at < end for at, end in zip(each.offsets, self.ends, strict=True))
         ]
-        if len(inner) < 2:
+        whole_run = len(inner) < 2
+        if whole_run:
             inner = [Step(self.started, (0,) * len(self.ends), 0.0, self.seen[0].broker_s), self.seen[-1]]
         first, last = inner[0], inner[-1]
         seconds, used = last.at - first.at, max(last.cpu_s - first.cpu_s, 1e-9)
@@ -103,6 +107,7 @@ class Steps:
             "cores": used / seconds,
             "broker_cores": (last.broker_s - first.broker_s) / seconds,
             "start_up_s": self.seen[0].at - self.started,
+            "whole_run": float(whole_run),
         }
 
 

@@ -260,9 +260,11 @@ def end_offsets(settings: Settings, topics: Sequence[str]) -> dict[tuple[str, in
 
     What the broker calls the end is where we begin to look. Tansu answers with one past the *first* record of its last
     batch, so that is read to its end. And a transaction leaves a marker behind its messages, an aborted one messages
-    that nobody gets: no reader ever comes beyond those, so where nothing is found we look further back.
+    that nobody gets: no reader ever comes beyond those, so where nothing is found we look further back. The broker is
+    asked for the end of all that was written: for that of what was committed Tansu says 0 while a transaction is open.
     """
     reader = make_reader(settings)
+    asker = make_consumer(settings, "reader", {"isolation.level": "read_uncommitted"})
     try:
         metadata = require_broker(settings).topics
         ends: dict[tuple[str, int], int] = {}
@@ -270,7 +272,7 @@ def end_offsets(settings: Settings, topics: Sequence[str]) -> dict[tuple[str, in
         for topic in topics:
             for partition in metadata[topic].partitions if topic in metadata else ():
                 where = TopicPartition(topic, partition)
-                answer = reader.get_watermark_offsets(where, timeout=CONNECT_TIMEOUT_S, cached=False) or (0, 0)
+                answer = asker.get_watermark_offsets(where, timeout=CONNECT_TIMEOUT_S, cached=False) or (0, 0)
                 ends[topic, partition] = answer[0]
                 if answer[0] < answer[1]:
                     spans[topic, partition] = answer
@@ -286,6 +288,7 @@ def end_offsets(settings: Settings, topics: Sequence[str]) -> dict[tuple[str, in
         return ends
     finally:
         reader.close()
+        asker.close()
 
 
 def committed_offsets(settings: Settings, group: str, topics: Sequence[str]) -> dict[tuple[str, int], int]:

@@ -49,3 +49,19 @@ def test_a_batch_of_many_and_a_topic_that_is_not_there(settings: Settings) -> No
         producer.produce(topics.FEATURES, str(number).encode(), partition=1)
     producer.flush()
     assert end_offsets(settings, [topics.FEATURES, "nowhere"]) == {(topics.FEATURES, 0): 0, (topics.FEATURES, 1): 1_000}
+
+
+def test_an_open_transaction_hides_nothing_that_was_committed(settings: Settings) -> None:
+    """Tansu says 0 for the end of what is committed while one is open."""
+    producer = Producer({"bootstrap.servers": settings.bootstrap, "transactional.id": "open"})
+    producer.init_transactions(20)
+    where = (topics.SIGNALS, 0)
+    for number in range(2):
+        producer.begin_transaction()
+        for _ in range(3):
+            producer.produce(topics.SIGNALS, b"x", partition=0)
+        producer.flush()
+        if number == 0:
+            producer.commit_transaction(20)
+    assert end_offsets(settings, [topics.SIGNALS])[where] == 3
+    producer.abort_transaction(20)
