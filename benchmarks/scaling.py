@@ -1,10 +1,10 @@
 """More partitions, more workers, more instruments: where the throughput of the features stage stops growing, and why.
 
 ``python -m benchmarks.scaling [--quick]``. 1, 2 and 4 partitions with as many workers, and 1, 10 and 100 instruments,
-each an underlying of its own, over logs of equally many rows a busy partition on an embedded broker. The table has rows/s while all
-partitions are worked on, what a second of the workers' CPU time gives (which does not know how many share a core), the
-cores that workers and broker used, and the state that a checkpoint writes. The last line is one JSON object.
-``docs/scaling.md`` reckons with it.
+each an underlying of its own, over logs of equally many rows a busy partition on an embedded broker. The table has
+rows/s while all partitions are worked on, what a second of the workers' CPU time gives (which does not know how many
+share a core), the cores that workers and broker used, and the state that a checkpoint writes. The last line is one JSON
+object. ``docs/scaling.md`` reckons with it.
 """
 
 from __future__ import annotations
