@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from typing import Final, TypeVar
 
 import duckdb
@@ -24,7 +25,10 @@ def cancellable(connection: duckdb.DuckDBPyConnection, work: Callable[[], T]) ->
         try:
             return future.result()
         except KeyboardInterrupt:
-            # Again and again: between two statements there is nothing to interrupt.
-            while wait([future], _AGAIN_S).not_done:
-                connection.interrupt()
+            # Again and again: between two statements there is nothing to interrupt. And whoever presses it twice means
+            # it no less: leaving here would wait for a query that nobody ends any more.
+            while not future.done():
+                with suppress(KeyboardInterrupt):
+                    connection.interrupt()
+                    wait([future], _AGAIN_S)
             raise

@@ -86,16 +86,14 @@ class Shell:
         with _line_editing(Completion(self._connection, tuple(word.split()[0] for word in COMMANDS))):
             while True:
                 try:
-                    line = input(_MORE if self._pending else _PROMPT)
+                    if not self.take(input(_MORE if self._pending else _PROMPT)):
+                        return
                 except EOFError:
                     typer.echo()
                     return
                 except KeyboardInterrupt:
                     self._pending.clear()
                     typer.echo()
-                    continue
-                if not self.take(line):
-                    return
 
     def take(self, line: str) -> bool:
         """Take the next line; whether to go on."""

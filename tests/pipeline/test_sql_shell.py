@@ -29,6 +29,10 @@ class Terminal:
 
     def __init__(self, words: list[str], environment: dict[str, str]) -> None:
         self._side, theirs = pty.openpty()
+        # Else a Ctrl-C that is typed throws away what the shell has written and nobody has read.
+        attributes = termios.tcgetattr(theirs)
+        attributes[3] |= termios.NOFLSH
+        termios.tcsetattr(theirs, termios.TCSANOW, attributes)
         # Its controlling terminal, so that Ctrl-C is a signal to it.
         self.process = subprocess.Popen(
             words,
@@ -60,9 +64,11 @@ class Terminal:
 
     def interrupt(self, told: str) -> None:
         """Ctrl-C until it says so: on a busy machine the first may come before the statement has begun."""
+        deadline = time.monotonic() + PATIENCE_S
         while told not in self.shown[self._read :]:
+            assert time.monotonic() < deadline, self.shown[self._read :]
             self.type("\x03")
-            until = time.monotonic() + 10
+            until = time.monotonic() + 30
             while told not in self.shown[self._read :] and time.monotonic() < until:
                 if select.select([self._side], [], [], 0.2)[0]:
                     self._take()
@@ -189,3 +195,15 @@ def test_history_is_in_the_state_folder(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert history_file() == tmp_path / "hedgeflow" / "sql_history"
     monkeypatch.delenv("XDG_STATE_HOME")
     assert history_file() == Path.home() / ".local" / "state" / "hedgeflow" / "sql_history"
+
+
+def test_ctrl_c_twice_cancels_no_less(terminal: Terminal) -> None:
+    terminal.wait_for(PROMPT)
+    terminal.type("select sum(a.range * b.range) from range(10000000) a, range(10000000) b;\n")
+    time.sleep(1.0)
+    for _ in range(5):
+        terminal.type("\x03")
+    terminal.wait_for("cancelled")
+    terminal.wait_for(PROMPT)
+    terminal.type("select 40 + 1 as n;\n")
+    terminal.wait_for("41\r\n")
