@@ -41,6 +41,8 @@ from features.book_state import APPLIED, Books, book_row, invalidate, is_crossed
 from features.declared.trade import VPIN_BUCKETS
 from features.events import NANO, SESSION_ROWS
 from features.kernel import row_kernel
+from features.long_variance import HORIZONS_D, remember_return
+from features.surface.chain_surface import VALUES
 from features.windowed import Plan, windowed_features
 
 Array = np.ndarray[Any, Any]
@@ -49,9 +51,8 @@ Array = np.ndarray[Any, Any]
 I_BAR_TS, I_TS_KNOWN, I_SLOT, I_VALID, I_CROSSED, I_LATE, I_LOST, I_CORRECTED, I_TRADES = range(9)
 INTEGERS: Final = 9
 
-CHAIN_COLUMNS: Final = (
-    "atm_iv_7d", "atm_iv_30d", "atm_iv_90d", "risk_reversal_25d", "butterfly_25d", "term_slope", "surface_age_s",
-)  # fmt: skip
+CHAIN_COLUMNS: Final = (*VALUES, "surface_age_s")
+PREMIUM_COLUMNS: Final = tuple(f"variance_risk_premium_{days}d" for days in HORIZONS_D)
 
 COLUMNS: Final = (
     *book_shape.COLUMNS,
@@ -59,6 +60,7 @@ COLUMNS: Final = (
     *trade_flow.COLUMNS,
     *carry.COLUMNS,
     *CHAIN_COLUMNS,
+    *PREMIUM_COLUMNS,
     "log_return",
 )
 """The float outputs of a feature row; the windowed features follow, in the order of their plan."""
@@ -70,13 +72,16 @@ _FLOW: Final = len(book_shape.COLUMNS)
 _TRADE: Final = _FLOW + len(book_flow.COLUMNS)
 _CARRY: Final = _TRADE + len(trade_flow.COLUMNS)
 _CHAIN: Final = _CARRY + len(carry.COLUMNS)
-_RETURN: Final = _CHAIN + len(CHAIN_COLUMNS)
+_PREMIUM: Final = _CHAIN + len(CHAIN_COLUMNS)
+_RETURN: Final = _PREMIUM + len(PREMIUM_COLUMNS)
 _WINDOWED: Final = _RETURN + 1
 
 _MID: Final = COLUMNS.index("mid")
 _SIGNED_VOLUME: Final = COLUMNS.index("signed_volume")
 _NOTIONAL_VALUE: Final = COLUMNS.index("notional")
 _ATM: Final = COLUMNS.index("atm_iv_30d")
+_SWAP: Final = COLUMNS.index("variance_swap_7d")
+"""The variance swap levels stand in the order of the horizons."""
 
 
 @row_kernel
@@ -139,9 +144,9 @@ def _open_bar(plan: Plan, bars: Bars, books: Books, s: int) -> None:
 
 @row_kernel
 def _chain_features(bars: Bars, out: Array) -> None:
+    for i in range(CHAIN_VALUES):
+        out[i] = bars.chain[i]
     if bars.chain_ts[0] >= 0:
-        for i in range(CHAIN_VALUES):
-            out[i] = bars.chain[i]
         out[CHAIN_VALUES] = (bars.clock[END] - bars.chain_ts[0]) / NANO
 
 
@@ -155,10 +160,14 @@ def _write_row(plan: Plan, bars: Bars, books: Books, s: int, row: Array) -> None
     book_flow.flow_features(bars, s, row[_FLOW:_TRADE])
     trade_flow.trade_features(bars, s, row[_TRADE:_CARRY])
     carry.carry_features(bars, s, row[_MID], row[_CARRY:_CHAIN])
-    _chain_features(bars, row[_CHAIN:_RETURN])
+    _chain_features(bars, row[_CHAIN:_PREMIUM])
     if mid2 > 0 and bars.mid2[s] > 0:
         row[_RETURN] = math.log(mid2 / bars.mid2[s])
     bars.mid2[s] = mid2
+    end, interval = bars.clock[END], bars.clock[INTERVAL]
+    remember_return(bars.hour[s], bars.hour_sum[s], bars.hours[s], bars.long_variance[s], row[_RETURN], end, interval)
+    for i in range(len(PREMIUM_COLUMNS)):
+        row[_PREMIUM + i] = row[_SWAP + i] * row[_SWAP + i] - bars.long_variance[s, i]
     _remember(bars, s, row)
     windowed_features(plan, bars, s, row[_ATM], row[_WINDOWED:])
 

@@ -8,6 +8,8 @@ import numpy as np
 
 from features.declared.book import FLOW_LEVELS
 from features.declared.trade import INTENSITY_NS, VPIN_BUCKETS
+from features.long_variance import HORIZONS_D, HOURS
+from features.surface.chain_surface import VALUES
 
 Array = np.ndarray[Any, Any]
 
@@ -42,7 +44,7 @@ INTEGER_RINGS: Final = 7
 RATE, INDEX, INTEREST = range(3)
 
 # chain: what the option chain says.
-CHAIN_VALUES: Final = 6
+CHAIN_VALUES: Final = len(VALUES)
 
 # kind of instrument, as far as its basis differs
 NO_CARRY, PERPETUAL, FUTURE = range(3)
@@ -55,13 +57,13 @@ class Bars(NamedTuple):
     """The open bar of an underlying and what its windows remember.
 
     Shapes: S instruments, R closed bars kept; a ring stores them twice, one copy behind the other, so that every window
-    lies in one piece. ``clock`` (3,), ``chain`` (6,) and ``chain_ts`` (1,) belong to the
+    lies in one piece. ``clock`` (3,), ``chain`` (CHAIN_VALUES,) and ``chain_ts`` (1,) belong to the
     underlying; all others have a row an instrument.
     """
 
     clock: Array
     chain: Array
-    chain_ts: Array  # ts_event of the last option quote, -1 for none
+    chain_ts: Array  # ts_event of the newest option quote that the surface was fitted to, -1 for none
     tick_e9: Array
     lot_e9: Array
     contract_e9: Array
@@ -95,6 +97,10 @@ class Bars(NamedTuple):
     rings: Array  # (S, FLOAT_RINGS, 2 R)
     counts: Array  # (S, INTEGER_RINGS, 2 R)
     bars: Array  # bars closed so far
+    hour: Array  # (S, 2): number of the open hour, bars with a return in it
+    hour_sum: Array  # (S, 1): of their squared returns
+    hours: Array  # (S, HOURS): variances of the last hours
+    long_variance: Array  # (S, horizons): annualised, of days
 
 
 SHARED: Final = ("clock", "chain", "chain_ts")
@@ -149,6 +155,10 @@ def empty_bars(instruments: int, interval_ns: int, ring: int) -> Bars:
         rings=np.full((instruments, FLOAT_RINGS, 2 * ring), np.nan),
         counts=zeros(INTEGER_RINGS, 2 * ring),
         bars=zeros(),
+        hour=zeros(2),
+        hour_sum=np.zeros((instruments, 1)),
+        hours=np.full((instruments, HOURS), np.nan),
+        long_variance=np.full((instruments, len(HORIZONS_D)), np.nan),
     )
 
 

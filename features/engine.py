@@ -160,10 +160,9 @@ class UnderlyingEngine:
             )
             until = quote_rows(
                 row, int(bars.clock[bar_state.END]), stream, event, index, seq, bid, ask, quotes.tick_e9, forward,
-                quotes.inverse, quotes.last_seq, quotes.last_ts, quotes.mid, quotes.forward,
+                quotes.last_seq, quotes.last_ts, quotes.bid, quotes.ask, quotes.forward,
             )  # fmt: skip
             bars.clock[bar_state.RECV] = max(int(bars.clock[bar_state.RECV]), int(recv[row:until].max()))
-            bars.chain_ts[0] = max(int(bars.chain_ts[0]), int(event[row:until].max()))
             quotes.changed = True
             row = until
         return self._finished(room, written)
@@ -250,6 +249,7 @@ class UnderlyingEngine:
         end = int(self._bars.clock[bar_state.END])
         if self._quotes.changed and end and stream_ts > end:
             self._bars.chain[:] = self._quotes.features(end)
+            self._bars.chain_ts[0] = self._quotes.surface.fitted_ns
             self._quotes.changed = False
 
     def _out_of_reach(self, reached: int) -> bool:

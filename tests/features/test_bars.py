@@ -36,6 +36,8 @@ def bits(frame: pl.DataFrame) -> list[tuple[Any, ...]]:
 
 
 WHOLE = run(FeatureStage(), LOG)
+LATER = {"variance_risk_premium_7d", "variance_risk_premium_30d", "surface_level", "surface_slope", "surface_curvature"}
+"""Known after days, or after sixty surfaces."""
 
 
 def pieces(batch: EventBatch, cuts: list[int]) -> list[EventBatch]:
@@ -50,7 +52,7 @@ def test_there_is_something_to_compare() -> None:
     empty = {name for name, count in filled.items() if count == 0}
     # Forty seconds are too short for windows of closed bars of a minute and more; nothing alternative is in the log.
     long = {f.name for f in STANDARD.market if is_windowed(f) and f.window_ns > 40 * NANO}
-    assert empty == long | {f.name for f in STANDARD.alternative} | {"large_trade_share", "vpin"}
+    assert empty == long | {f.name for f in STANDARD.alternative} | {"large_trade_share", "vpin"} | LATER
 
 
 @settings(max_examples=12, deadline=None)

@@ -506,7 +506,8 @@ def quoted(smile: dict[int, float], skew: float = 0.0, bid_only: bool = False) -
                 log.row(Kind.INSTRUMENT, 5.0, REFERENCE | increments | fixed, name)
                 volatility = level + skew * math.log(strike / 1_000)
                 coin = float(black_price(1_000.0, strike, days / 365, volatility, is_call)) / 1_000.0
-                quote = {"bid": round(coin * 1e8), "ask": None if bid_only else round(coin * 1e8)}
+                # A tick wide: a quote without a spread, at its intrinsic value, has no volatility.
+                quote = {"bid": round(coin * 1e8) - 50, "ask": None if bid_only else round(coin * 1e8) + 50}
                 empty = {"mark_e9": None, "open_interest_e9": None, "volume_e9": None}
                 log.row(Kind.OPTION_QUOTE, 6.0, fixed | quote | empty | {"forward_e9": 1_000 * NANO}, name)
     return log
@@ -516,13 +517,17 @@ def test_a_chain_of_two_expiries() -> None:
     """Total variance is linear between the expiries and the volatility flat beyond them."""
     row = quoted({20: 0.5, 60: 0.8}).rows(15)[0]
     assert row["surface_age_s"] == 4.0
-    assert row["atm_iv_7d"] == pytest.approx(0.5, abs=1e-5)
-    assert row["atm_iv_90d"] == pytest.approx(0.8, abs=1e-5)
+    assert row["atm_iv_7d"] == pytest.approx(0.5, abs=1e-4)
+    assert row["atm_iv_90d"] == pytest.approx(0.8, abs=1e-4)
     # w(20) = 0.25 * 20 = 5, w(60) = 0.64 * 60 = 38.4 (times 1 / 365): w(30) = 5 + 33.4 / 4
-    assert row["atm_iv_30d"] == pytest.approx(math.sqrt((5 + 33.4 / 4) / 30), abs=1e-5)
-    assert row["term_slope"] == pytest.approx(0.3, abs=1e-5)
-    assert row["risk_reversal_25d"] == pytest.approx(0.0, abs=1e-4)
-    assert row["butterfly_25d"] == pytest.approx(0.0, abs=1e-4)
+    assert row["atm_iv_30d"] == pytest.approx(math.sqrt((5 + 33.4 / 4) / 30), abs=1e-4)
+    assert row["term_slope"] == pytest.approx(0.3, abs=2e-4)
+    # Its term structure is as steep, but each smile is flat.
+    assert row["variance_swap_7d"] == pytest.approx(0.5, abs=1e-3)
+    assert row["risk_reversal_25d"] == pytest.approx(0.0, abs=1e-3)
+    assert row["butterfly_25d"] == pytest.approx(0.0, abs=1e-3)
+    assert row["surface_arbitrage"] == 0
+    assert row["surface_inside_share"] > 0.9
 
 
 def test_a_skewed_chain() -> None:
@@ -539,15 +544,17 @@ def test_a_skewed_chain() -> None:
         return k
 
     call, put = strike(1.0), strike(-1.0)
-    assert row["risk_reversal_25d"] == pytest.approx(0.1 * (call - put), abs=1e-5)
-    assert row["butterfly_25d"] == pytest.approx(0.05 * (call + put), abs=1e-5)
+    assert row["risk_reversal_25d"] == pytest.approx(0.1 * (call - put), abs=1e-3)
+    assert row["butterfly_25d"] == pytest.approx(0.05 * (call + put), abs=1e-3)
+    assert row["skew_slope_30d"] == pytest.approx(0.1, abs=0.01)
     assert row["term_slope"] is None  # one expiry
 
 
 def test_quotes_without_an_ask_are_none() -> None:
     row = quoted({30: 0.6}, bid_only=True).rows(15)[0]
     assert row["atm_iv_30d"] is None
-    assert row["surface_age_s"] == 4.0
+    assert row["option_quotes"] == 0
+    assert row["surface_age_s"] is None, "no quote was ever usable"
 
 
 def test_variance_risk_premium_is_annualised() -> None:

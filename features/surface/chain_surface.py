@@ -1,0 +1,183 @@
+"""The surface of one underlying as its chain is quoted: each fit warm from the last, which is its state.
+
+A slice that loses its quotes stays as it was, for an hour, and pulls ever less (its weight halves every ten minutes):
+so a sparse or crossed chain keeps a sane surface, and :attr:`ChainSurface.fitted_ns` says how old it is. The state is a
+few numbers an expiry and goes into the checkpoint, so a surface that was restored goes on to the same bits.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import numpy as np
+
+from features.events import NANO
+from features.kernel import kernel
+from features.surface.black import YEAR_NS, black_price_kernel
+from features.surface.cleaning import CleaningRules, clean_chain
+from features.surface.essvi import essvi_at
+from features.surface.essvi_fit import fit_essvi_kernel
+from features.surface.essvi_surface import PRIOR_WEIGHT, weigh_points
+from features.surface.principal import NAMES as FACTORS
+from features.surface.principal import NODES, STATE, nodes_of, principal_scores
+from features.surface.quote_arbitrage import TOLERANCE, count_dear
+from features.surface.slices import fit_slices, slice_variance
+from features.surface.surface_features import NAMES as SHAPE
+from features.surface.surface_features import surface_features
+
+Array = np.ndarray[Any, Any]
+
+HALF_LIFE_NS: Final = 600 * NANO
+MAX_AGE_NS: Final = 3_600 * NANO
+"""A slice without quotes for so long is forgotten."""
+
+MIN_SVI: Final = 7
+"""Points that five numbers want; with fewer the slice is eSSVI's."""
+
+QUALITY: Final = ("surface_residual", "surface_inside_share", "surface_arbitrage", "option_spread", "option_quotes")
+VALUES: Final = (*SHAPE, *FACTORS, *QUALITY)
+"""What :meth:`ChainSurface.update` gives. The shape is known as long as any slice is kept, the rest with quotes now."""
+
+_FACTORS: Final = len(SHAPE)
+_QUALITY: Final = _FACTORS + len(FACTORS)
+
+
+@kernel
+def _quality(
+    start_F: Array, years_E: Array, k: Array, bid: Array, mid: Array, ask: Array, essvi_E3: Array, svi_E5: Array,
+    out: Array,
+) -> None:  # fmt: skip
+    """Root mean square residual, share inside bid and ask, mean spread and points: :data:`QUALITY` but its third."""
+    squares, inside, spread = 0.0, 0, 0.0
+    points = len(k)
+    for e in range(len(years_E)):
+        for i in range(start_F[e], start_F[e + 1]):
+            volatility = math.sqrt(max(slice_variance(essvi_E3[e], svi_E5[e], k[i]), 0.0) / years_E[e])
+            squares += (volatility - mid[i]) ** 2
+            inside += bid[i] <= volatility <= ask[i]
+            spread += ask[i] - bid[i]
+    if points:
+        out[0], out[1], out[3] = math.sqrt(squares / points), inside / points, spread / points
+    out[4] = points
+
+
+@kernel
+def _tradable(start_F: Array, years_E: Array, k: Array, bid: Array, ask: Array) -> int:
+    """Calls whose bid is above what is worth at least as much costs at the ask."""
+    x, call_bid, call_ask = np.exp(k), np.empty(len(k)), np.empty(len(k))
+    for e in range(len(years_E)):
+        for i in range(start_F[e], start_F[e + 1]):
+            call_bid[i] = black_price_kernel(1.0, x[i], years_E[e], bid[i], True)
+            call_ask[i] = black_price_kernel(1.0, x[i], years_E[e], ask[i], True)
+    return int(count_dear(start_F, x, call_bid, call_ask, TOLERANCE).sum())
+
+
+class ChainSurface:
+    """The last surface of an underlying, and what it says.
+
+    Args:
+        rules: which quotes it is fitted to.
+    """
+
+    def __init__(self, rules: CleaningRules = CleaningRules()) -> None:
+        self._rules = rules
+        self.expiry_E: Array = np.zeros(0, np.int64)
+        self.years_E: Array = np.zeros(0)
+        self.essvi_E3: Array = np.zeros((0, 3))
+        self.svi_E5: Array = np.zeros((0, 5))
+        self.fitted_E: Array = np.zeros(0, np.int64)
+        """When the newest quote was quoted that each slice was fitted to."""
+        self.fitted_ns = -1
+        """When the newest quote was quoted that was ever used, also in slices that are forgotten; -1 for none."""
+        self.factors: Array = np.zeros(STATE)
+        """Of :mod:`features.surface.principal`."""
+
+    def update(
+        self,
+        expiry_ns: Array,
+        strike: Array,
+        is_call: Array,
+        bid: Array,
+        ask: Array,
+        forward: Array,
+        quoted_ns: Array,
+        now_ns: int,
+    ) -> Array:
+        """Fit the chain as it is quoted now; the features of :data:`VALUES`.
+
+        Args:
+            expiry_ns, strike, is_call: of option i; ns since 1970 UTC, quote currency, call or put.
+            bid, ask, forward: undiscounted, in quote currency; NaN for none.
+            quoted_ns: when each was quoted.
+            now_ns: the moment that times to expiry count from.
+        """
+        expiry, _, start, k, low, middle, high, row, _ = clean_chain(
+            expiry_ns, strike, is_call, bid, ask, forward, quoted_ns, len(expiry_ns), now_ns, *self._rules
+        )
+        expiry, start, prior, weights, warm = self._prior(expiry, start, now_ns)
+        years = (expiry - now_ns) / YEAR_NS
+        w, weight = np.empty(len(k)), np.empty(len(k))
+        weigh_points(start, years, low, middle, high, w, weight)
+        essvi = np.empty((len(expiry), 3))
+        fit_essvi_kernel(start, k, w, weight, prior, weights, essvi)
+        svi = np.full((len(expiry), 5), np.nan)
+        crossings = fit_slices(start, k, w, weight, essvi, warm, MIN_SVI, svi)
+        fitted = self._fitted_of(expiry)
+        for e in np.flatnonzero(np.diff(start)):
+            fitted[e] = quoted_ns[row[start[e] : start[e + 1]]].max()
+        self.expiry_E, self.years_E, self.essvi_E3, self.svi_E5, self.fitted_E = expiry, years, essvi, svi, fitted
+        out = np.full(len(VALUES), np.nan)
+        surface_features(years, essvi, svi, out[:_FACTORS])
+        quality = out[_QUALITY:]
+        _quality(start, years, k, low, middle, high, essvi, svi, quality)
+        if len(k):
+            self.fitted_ns = max(self.fitted_ns, int(fitted.max()))
+            quality[2] = crossings + _tradable(start, years, k, low, high)
+            x = np.empty(NODES)
+            nodes_of(years, essvi, svi, x)
+            principal_scores(self.factors, x, now_ns, out[_FACTORS:_QUALITY])
+        return out
+
+    def _fitted_of(self, expiry: Array) -> Array:
+        known = dict(zip(self.expiry_E.tolist(), self.fitted_E.tolist(), strict=True))
+        return np.array([known.get(each, -1) for each in expiry.tolist()], np.int64)
+
+    def _prior(self, expiry: Array, start: Array, now_ns: int) -> tuple[Array, Array, Array, Array, Array]:
+        """The expiries with those that stay without quotes, and what the last surface says of each of them."""
+        stay = (self.expiry_E > now_ns) & (now_ns - self.fitted_E <= MAX_AGE_NS) & ~np.isin(self.expiry_E, expiry)
+        both = np.union1d(expiry, self.expiry_E[stay])
+        counts = np.zeros(len(both), np.int64)
+        counts[np.searchsorted(both, expiry)] = np.diff(start)
+        starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+        prior, weights, warm = np.full((len(both), 3), np.nan), np.zeros(len(both)), np.full((len(both), 5), np.nan)
+        if len(self.expiry_E):
+            at = {each: e for e, each in enumerate(self.expiry_E.tolist())}
+            newest = int(self.fitted_E.max())
+            for e, each in enumerate(both.tolist()):
+                years = (each - now_ns) / YEAR_NS
+                if each in at:
+                    before = at[each]
+                    # A smile keeps its volatilities as time passes: its variances shrink with it.
+                    shrunk = years / self.years_E[before]
+                    prior[e] = self.essvi_E3[before] * shrunk
+                    warm[e] = self.svi_E5[before] * np.array([shrunk, shrunk, 1.0, 1.0, 1.0])
+                    age = now_ns - int(self.fitted_E[before])
+                else:
+                    prior[e] = essvi_at(self.years_E, self.essvi_E3, years)
+                    age = now_ns - newest
+                weights[e] = PRIOR_WEIGHT * 0.5 ** (age / HALF_LIFE_NS)
+        return both, starts, prior, weights, warm
+
+    def state(self) -> dict[str, Any]:
+        """For the checkpoint: a copy."""
+        return {name: np.copy(getattr(self, name)) for name in _ARRAYS} | {"fitted_ns": self.fitted_ns}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """The inverse of :meth:`state`."""
+        for name in _ARRAYS:
+            setattr(self, name, np.copy(state[name]))
+        self.fitted_ns = int(state["fitted_ns"])
+
+
+_ARRAYS: Final = ("expiry_E", "years_E", "essvi_E3", "svi_E5", "fitted_E", "factors")

@@ -1,0 +1,343 @@
+r"""SVI: five numbers a smile, fitted in two layers of which the inner one is a linear problem.
+
+w(k) = a + b (rho (k - m) + sqrt((k - m)^2 + s^2)) (Gatheral 2004). At given m and s it is linear in a, d = rho b s and
+c = b s of y = (k - m) / s: w = a + d y + c sqrt(1 + y^2) (De Marco and Martini 2009, "Quasi-explicit calibration of
+Gatheral's SVI model"). So only m and log(s) are searched, by Nelder and Mead's simplex.
+
+The inner problem keeps a variance that is nowhere negative and wings that Lee's moment formula allows: c >= 0,
+|d| <= c, c + |d| <= 2 s (b (1 + |rho|) <= 2), a + sqrt(c^2 - d^2) >= 0. The outer one penalises where
+Durrleman's g is negative (a butterfly), on a grid that reaches beyond the quotes and thins out far beyond them.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from features.kernel import kernel
+from features.surface.cleaning import Points, variance_and_weight
+from features.surface.model import FitReport, FloatArray, SliceSurface, expiry_fit
+
+Array = np.ndarray[Any, Any]
+
+STEPS: Final = 160
+GRID: Final = 41
+FAR: Final = 16
+"""Points on either side beyond the grid, each ``_GROWTH`` further out: a wing that looks free at four deviations may
+bend the price of a call upwards at six."""
+_GROWTH: Final = 1.15
+REACH: Final = 4.0
+"""How far the grid goes at least, in standard deviations."""
+_FIRST_S: Final = 0.04
+_STARTS: Final = 5
+"""Of s that a fit without a warm start tries: from ``_FIRST_S`` of the grid's width, each 2.5 times the one before."""
+_TOLERANCE: Final = 1e-10
+_PENALTY: Final = 1e6
+_MARGIN: Final = 1e-3
+"""By which conditions hold on the grid: between its points, and after the simplex has settled, something is lost."""
+_WIDEST: Final = 2.0
+"""b (1 + |rho|) at most: the slope of total variance that Lee 2004 allows."""
+
+
+@kernel
+def svi_variance(a: float, b: float, rho: float, m: float, s: float, k: float) -> float:
+    """Total variance at log-moneyness k."""
+    x = k - m
+    return a + b * (rho * x + math.sqrt(x * x + s * s))
+
+
+@kernel
+def svi_butterfly(a: float, b: float, rho: float, m: float, s: float, k: float) -> float:
+    """Durrleman's g at k; minus infinity where the variance is not positive."""
+    x = k - m
+    root = math.sqrt(x * x + s * s)
+    w = a + b * (rho * x + root)
+    if not w > 0.0:
+        return -math.inf
+    first = b * (rho + x / root)
+    second = b * s * s / (root * root * root)
+    level = 1.0 - k * first / (2.0 * w)
+    return level * level - 0.25 * first * first * (1.0 / w + 0.25) + 0.5 * second
+
+
+@kernel
+def _inner(k: Array, w: Array, weight: Array, m: float, s: float, out: Array) -> float:
+    """The best (a, d, c) at m and s into ``out``; the sum of squares.
+
+    The normal equations of three unknowns; where their solution leaves the allowed wedge, the best on each of its
+    edges, of which each is a linear problem of one unknown less.
+    """
+    n0 = n1 = n2 = n11 = n12 = n22 = v0 = v1 = v2 = vv = 0.0
+    for i in range(len(k)):
+        y = (k[i] - m) / s
+        z = math.sqrt(1.0 + y * y)
+        u = weight[i]
+        n0 += u
+        n1 += u * y
+        n2 += u * z
+        n11 += u * y * y
+        n12 += u * y * z
+        n22 += u * z * z
+        v0 += u * w[i]
+        v1 += u * y * w[i]
+        v2 += u * z * w[i]
+        vv += u * w[i] * w[i]
+    best = math.inf
+    # Bases of the wedge's faces: (d, c) = p x + q y. Inside it both are free; on an edge d = +-c, or c + |d| = 2 s.
+    for face in range(7):
+        if face == 0:
+            determinant = n0 * (n11 * n22 - n12 * n12) - n1 * (n1 * n22 - n12 * n2) + n2 * (n1 * n12 - n11 * n2)
+            if not abs(determinant) > 1e-14 * n0 * n11 * n22:
+                continue
+            a = (v0 * (n11 * n22 - n12 * n12) - n1 * (v1 * n22 - n12 * v2) + n2 * (v1 * n12 - n11 * v2)) / determinant
+            d = (n0 * (v1 * n22 - n12 * v2) - v0 * (n1 * n22 - n12 * n2) + n2 * (n1 * v2 - v1 * n2)) / determinant
+            c = (n0 * (n11 * v2 - v1 * n12) - n1 * (n1 * v2 - v1 * n2) + v0 * (n1 * n12 - n11 * n2)) / determinant
+        else:
+            # (d, c) = base + x direction
+            base_d = base_c = 0.0
+            direction_d = direction_c = 0.0
+            if face == 1:
+                direction_d, direction_c = 1.0, 1.0
+            elif face == 2:
+                direction_d, direction_c = -1.0, 1.0
+            elif face == 3:
+                base_c, direction_d, direction_c = _WIDEST * s, 1.0, -1.0
+            elif face == 4:
+                base_c, direction_d, direction_c = _WIDEST * s, -1.0, -1.0
+            elif face == 5:
+                base_d, base_c = 0.5 * _WIDEST * s, 0.5 * _WIDEST * s
+            else:
+                base_d, base_c = -0.5 * _WIDEST * s, 0.5 * _WIDEST * s
+            # rows: f = direction_d y + direction_c z, target w - base_d y - base_c z
+            t0 = v0 - base_d * n1 - base_c * n2
+            t1 = v1 - base_d * n11 - base_c * n12
+            t2 = v2 - base_d * n12 - base_c * n22
+            f0 = direction_d * n1 + direction_c * n2
+            ff = direction_d * direction_d * n11 + direction_c * direction_c * n22
+            ff += 2.0 * direction_d * direction_c * n12
+            tf = direction_d * t1 + direction_c * t2
+            determinant = n0 * ff - f0 * f0
+            x = 0.0
+            if ff > 0.0 and determinant > 1e-14 * n0 * ff:
+                x = (n0 * tf - f0 * t0) / determinant
+            if face <= 4:
+                x = min(max(x, 0.0), _WIDEST * s * 0.5)
+            a = (t0 - x * f0) / n0
+            d, c = base_d + x * direction_d, base_c + x * direction_c
+        if c < 0.0 or abs(d) > c * (1.0 + 1e-12) or c + abs(d) > _WIDEST * s * (1.0 + 1e-12):
+            continue
+        lowest = -math.sqrt(max(c * c - d * d, 0.0))
+        lifted = a < lowest
+        if lifted:
+            a = lowest
+        cost = (
+            vv
+            + a * a * n0
+            + d * d * n11
+            + c * c * n22
+            + 2.0 * (a * d * n1 + a * c * n2 + d * c * n12 - a * v0 - d * v1 - c * v2)
+        )
+        if cost < best:
+            best = cost
+            out[0], out[1], out[2] = a, d, c
+        if face == 0 and not lifted:
+            break
+    return max(best, 0.0)
+
+
+@kernel
+def _raw(inner: Array, m: float, s: float, out: Array) -> None:
+    b = inner[2] / s
+    out[0], out[1], out[2], out[3], out[4] = inner[0], b, (inner[1] / inner[2] if inner[2] > 0.0 else 0.0), m, s
+
+
+@kernel
+def grid_ends(k: Array, w: Array) -> tuple[float, float]:
+    """Where the grid of a slice begins and ends: at its quotes, or ``REACH`` deviations out."""
+    nearest = 0
+    for i in range(len(k)):
+        if abs(k[i]) < abs(k[nearest]):
+            nearest = i
+    reach = REACH * math.sqrt(w[nearest])
+    return min(k[0], -reach), max(k[len(k) - 1], reach)
+
+
+@kernel
+def grid_point(low: float, high: float, i: int) -> float:
+    """Point i of where a slice is checked: ``GRID`` from low to high, then ``2 FAR`` ever further out."""
+    if i < GRID:
+        return low + (high - low) * i / (GRID - 1)
+    j = i - GRID
+    out = _GROWTH ** (j // 2 + 1)
+    return low * out if j % 2 == 0 else high * out
+
+
+@kernel
+def _outer(
+    k: Array, w: Array, weight: Array, low: float, high: float, m: float, log_s: float, inner: Array, raw: Array
+) -> float:
+    s = math.exp(log_s)
+    cost = _inner(k, w, weight, m, s, inner)
+    if math.isinf(cost):
+        return cost
+    _raw(inner, m, s, raw)
+    penalty = 0.0
+    for i in range(GRID + 2 * FAR):
+        g = svi_butterfly(raw[0], raw[1], raw[2], raw[3], raw[4], grid_point(low, high, i))
+        if g < _MARGIN:
+            penalty += min(_MARGIN - g, 1.0) ** 2
+    return cost + _PENALTY * (1.0 + cost) * penalty
+
+
+@kernel
+def _sorted(simplex: Array, cost: Array) -> None:
+    """The corners by cost: best, middle, worst."""
+    for i in range(2):
+        for j in range(2 - i):
+            if cost[j + 1] < cost[j]:
+                cost[j], cost[j + 1] = cost[j + 1], cost[j]
+                for axis in range(2):
+                    simplex[j, axis], simplex[j + 1, axis] = simplex[j + 1, axis], simplex[j, axis]
+
+
+@kernel
+def _descend(
+    k: Array, w: Array, weight: Array, low: float, high: float, m: float, log_s: float, spread: float, raw: Array
+) -> tuple[float, int]:
+    """Nelder and Mead's simplex from (m, log s); its best into ``raw``, the cost and how many steps were taken.
+
+    Args:
+        k, w, weight, low, high: as in :func:`fit_svi_kernel`.
+        m, log_s: to begin with.
+        spread: of the first simplex: of log s, and a fifth of it of m in widths of the grid.
+        raw: gets a, b, rho, m, s.
+    """
+    width = max(0.5 * (high - low), 1e-3)
+    lowest_s, highest_s = math.log(1e-4 * width + 1e-6), math.log(20.0 * width + 1e-3)
+    inner, simplex, cost = np.empty(3), np.empty((3, 2)), np.empty(3)
+    for i in range(3):
+        simplex[i, 0] = m + (0.2 * spread * width if i == 1 else 0.0)
+        simplex[i, 1] = log_s + (spread if i == 2 else 0.0)
+        cost[i] = _outer(k, w, weight, low, high, simplex[i, 0], simplex[i, 1], inner, raw)
+    steps = 0
+    while steps < STEPS:
+        steps += 1
+        _sorted(simplex, cost)
+        size = abs(simplex[2, 0] - simplex[0, 0]) / width + abs(simplex[2, 1] - simplex[0, 1])
+        size += abs(simplex[1, 0] - simplex[0, 0]) / width + abs(simplex[1, 1] - simplex[0, 1])
+        if cost[2] - cost[0] <= _TOLERANCE * (cost[0] + 1e-12) or size < 1e-7:
+            break
+        middle_m = 0.5 * (simplex[0, 0] + simplex[1, 0])
+        middle_s = 0.5 * (simplex[0, 1] + simplex[1, 1])
+        way_m, way_s = middle_m - simplex[2, 0], middle_s - simplex[2, 1]
+        m, log_s = middle_m + way_m, min(max(middle_s + way_s, lowest_s), highest_s)
+        reflected = _outer(k, w, weight, low, high, m, log_s, inner, raw)
+        if reflected < cost[0]:
+            far_m, far_s = middle_m + 2.0 * way_m, min(max(middle_s + 2.0 * way_s, lowest_s), highest_s)
+            far = _outer(k, w, weight, low, high, far_m, far_s, inner, raw)
+            if far < reflected:
+                m, log_s, reflected = far_m, far_s, far
+        if reflected < cost[1]:
+            simplex[2, 0], simplex[2, 1], cost[2] = m, log_s, reflected
+            continue
+        towards = 0.5 if reflected < cost[2] else -0.5
+        m, log_s = middle_m + towards * way_m, middle_s + towards * way_s
+        near = _outer(k, w, weight, low, high, m, log_s, inner, raw)
+        if near < min(reflected, cost[2]):
+            simplex[2, 0], simplex[2, 1], cost[2] = m, log_s, near
+            continue
+        for i in range(1, 3):
+            for axis in range(2):
+                simplex[i, axis] = 0.5 * (simplex[i, axis] + simplex[0, axis])
+            cost[i] = _outer(k, w, weight, low, high, simplex[i, 0], simplex[i, 1], inner, raw)
+    _sorted(simplex, cost)
+    return _outer(k, w, weight, low, high, simplex[0, 0], simplex[0, 1], inner, raw), steps
+
+
+@kernel
+def fit_svi_kernel(
+    k: Array, w: Array, weight: Array, warm: Array, low: float, high: float, raw: Array
+) -> tuple[float, int]:
+    """The best (a, b, rho, m, s) into ``raw``; the cost and how many steps were taken.
+
+    Args:
+        k, w, weight: points; at least one, and of positive weight.
+        warm: (a, b, rho, m, s) to begin with; NaN for none.
+        low, high: ends of the grid (:func:`grid_ends`).
+        raw: gets the parameters, shape (5,).
+    """
+    if not math.isnan(warm[0]):
+        return _descend(k, w, weight, low, high, warm[3], math.log(max(warm[4], 1e-6)), 0.1, raw)
+    # A skewed smile has a second valley, where m lies beyond the lowest point: so one way down from either side, too.
+    width = max(0.5 * (high - low), 1e-3)
+    inner, trial = np.empty(3), np.empty(5)
+    best, steps = math.inf, 0
+    for i in range(3):
+        m = 0.5 * (low + high) + 0.5 * width * (i - 1)
+        log_s, least = math.log(_FIRST_S * width), math.inf
+        for j in range(_STARTS):
+            each = math.log(_FIRST_S * width) + j * math.log(2.5)
+            found = _outer(k, w, weight, low, high, m, each, inner, trial)
+            if found < least:
+                log_s, least = each, found
+        found, taken = _descend(k, w, weight, low, high, m, log_s, 0.5, trial)
+        steps += taken
+        if found < best or i == 0:
+            best = found
+            raw[:] = trial
+    return best, steps
+
+
+@dataclass(frozen=True, slots=True)
+class SVI:
+    """A smile w(k) = a + b (rho (k - m) + sqrt((k - m)^2 + s^2))."""
+
+    a: float
+    b: float
+    rho: float
+    m: float
+    s: float
+
+    def total_variance(self, k: ArrayLike) -> FloatArray:
+        """w(k), of the shape of k."""
+        x = np.asarray(k, np.float64) - self.m
+        found: FloatArray = self.a + self.b * (self.rho * x + np.sqrt(x * x + self.s * self.s))
+        return found
+
+
+def fit_svi(quotes: Points, warm: SliceSurface | None = None) -> SliceSurface:
+    """A smile an expiry, each by itself.
+
+    Args:
+        quotes: of :func:`features.surface.clean`.
+        warm: the last surface, to begin with.
+    """
+    began = time.perf_counter()
+    known = {} if warm is None else warm.by_expiry()
+    smiles, fits = [], []
+    for e, expiry in enumerate(quotes.expiry_E.tolist()):
+        part = slice(int(quotes.start_F[e]), int(quotes.start_F[e + 1]))
+        years = float(quotes.years_E[e])
+        rows = [
+            variance_and_weight(years, *each)
+            for each in zip(quotes.bid_Q[part], quotes.mid_Q[part], quotes.ask_Q[part], strict=True)
+        ]
+        w, weight = (np.array(column) for column in zip(*rows, strict=True))
+        before = known.get(expiry)
+        start = np.full(5, np.nan)
+        if isinstance(before, SVI):
+            start[:] = (before.a, before.b, before.rho, before.m, before.s)
+        raw = np.empty(5)
+        low, high = grid_ends(quotes.k_Q[part], w)
+        _, steps = fit_svi_kernel(quotes.k_Q[part], w, weight, start, low, high, raw)
+        smile = SVI(*raw.tolist())
+        smiles.append(smile)
+        volatility = np.sqrt(np.maximum(smile.total_variance(quotes.k_Q[part]), 0.0) / years)
+        fits.append(expiry_fit(quotes, e, volatility, steps))
+    report = FitReport("svi", tuple(fits), time.perf_counter() - began)
+    return SliceSurface(quotes.years_E, tuple(smiles), report)

@@ -1,0 +1,113 @@
+"""Slices of two kinds: the closer one where it is free, the other where it is not, and never one across the next."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from option_chains import chain_of, points_of, ssvi
+
+from features.surface.cleaning import Points
+from features.surface.essvi import essvi_variance
+from features.surface.essvi_fit import fit_essvi_kernel
+from features.surface.essvi_surface import weigh_points
+from features.surface.slices import fit_slices, slice_variance, variance_at
+from features.surface.svi import svi_butterfly, svi_variance
+
+Array = np.ndarray[Any, Any]
+
+NONE = np.full(5, math.nan)
+ESSVI = np.array([[0.01, 0.08, 0.1], [0.03, 0.15, 0.2]])
+SVI = np.array([[0.005, 0.1, -0.1, 0.0, 0.08], [math.nan] * 5])
+YEARS = np.array([0.1, 0.3])
+
+
+def fitted(points: Points, warm: Array | None = None, least: int = 7) -> tuple[Array, Array, int]:
+    w, weight = np.empty(len(points.k_Q)), np.empty(len(points.k_Q))
+    weigh_points(points.start_F, points.years_E, points.bid_Q, points.mid_Q, points.ask_Q, w, weight)
+    E = len(points.years_E)
+    essvi, svi = np.empty((E, 3)), np.empty((E, 5))
+    nothing = np.full((E, 3), math.nan)
+    fit_essvi_kernel(points.start_F, points.k_Q, w, weight, nothing, np.zeros(E), essvi)
+    before = np.full((E, 5), math.nan) if warm is None else warm
+    crossings = fit_slices(points.start_F, points.k_Q, w, weight, essvi, before, least, svi)
+    return essvi, svi, crossings
+
+
+def test_a_slice_is_svi_where_there_is_one() -> None:
+    assert slice_variance(ESSVI[0], SVI[0], 0.05) == svi_variance(*SVI[0], 0.05)
+    assert slice_variance(ESSVI[0], NONE, 0.05) == essvi_variance(*ESSVI[0], 0.05)
+
+
+def test_between_and_beyond_slices() -> None:
+    first, last = slice_variance(ESSVI[0], SVI[0], 0.1), slice_variance(ESSVI[1], SVI[1], 0.1)
+    at = {0.1: first, 0.3: last, 0.15: 0.75 * first + 0.25 * last, 0.05: 0.5 * first, 0.6: 2.0 * last}
+    for years, expected in at.items():
+        assert variance_at(YEARS, ESSVI, SVI, 0.1, years) == pytest.approx(expected, rel=1e-14)
+    assert math.isnan(variance_at(YEARS, ESSVI, SVI, 0.1, 0.0))
+    assert math.isnan(variance_at(YEARS[:0], ESSVI[:0], SVI[:0], 0.1, 0.1))
+
+
+def test_clean_quotes_have_svi_slices_throughout() -> None:
+    points = points_of(chain_of([2, 7, 30, 90, 365], ssvi))
+    essvi, svi, crossings = fitted(points)
+    assert crossings == 0
+    assert not np.isnan(svi).any()
+    for e, years in enumerate(points.years_E.tolist()):
+        part = slice(points.start_F[e], points.start_F[e + 1])
+        found = [math.sqrt(slice_variance(essvi[e], svi[e], k) / years) for k in points.k_Q[part].tolist()]
+        np.testing.assert_allclose(found, points.mid_Q[part], atol=2e-5)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_noisy_quotes_leave_slices_that_are_free_and_in_order(seed: int) -> None:
+    days = np.sort(np.random.default_rng(seed).uniform(1, 200, 6))
+    points = points_of(chain_of(days.tolist(), ssvi, noise=0.02, seed=seed, strikes=13))
+    essvi, svi, crossings = fitted(points)
+    below = 0
+    for e in range(len(days)):
+        k = np.linspace(-4, 4, 41) * math.sqrt(essvi[e, 0])
+        if not math.isnan(svi[e, 0]):
+            assert min(svi_butterfly(*svi[e], each) for each in k.tolist()) > -1e-3
+        if e + 1 < len(days):
+            rises = [slice_variance(essvi[e + 1], svi[e + 1], x) - slice_variance(essvi[e], svi[e], x) for x in k]
+            below += min(rises) < -1e-3 * essvi[e + 1, 0]
+    assert below <= crossings
+
+
+def test_few_points_have_an_essvi_slice() -> None:
+    points = points_of(chain_of([7, 30], ssvi, strikes=6))
+    assert np.isnan(fitted(points)[1]).all()
+    assert not np.isnan(fitted(points, least=6)[1]).any()
+
+
+def test_a_cluster_of_points_has_an_essvi_slice() -> None:
+    assert np.isnan(fitted(points_of(chain_of([7, 30], ssvi, deviations=0.45)))[1]).all()
+    assert not np.isnan(fitted(points_of(chain_of([7, 30], ssvi, deviations=0.55)))[1]).any()
+
+
+def test_a_slice_without_points_stays_if_it_is_still_free() -> None:
+    points = points_of(chain_of([7, 30, 90], ssvi))
+    essvi, svi, _ = fitted(points)
+    k, w, weight = points.k_Q, points.mid_Q**2 * np.repeat(points.years_E, 21), np.full(63, 1e4)
+    gone = np.r_[0:21, 42:63]
+    start, again = np.array([0, 21, 21, 42]), np.empty((3, 5))
+    assert fit_slices(start, k[gone], w[gone], weight[gone], essvi, svi, 7, again) == 0
+    np.testing.assert_array_equal(again[1], svi[1])
+    # Above the next one it does not.
+    high = svi.copy()
+    high[1, 0] += 0.2
+    fit_slices(start, k[gone], w[gone], weight[gone], essvi, high, 7, again)
+    assert np.isnan(again[1]).all()
+
+
+def test_slices_that_stand_in_across_the_next_are_counted() -> None:
+    crossing = np.array([[0.03, 0.15, 0.2], [0.01, 0.08, 0.1]])
+    nothing, start = np.full((2, 5), math.nan), np.zeros(3, np.int64)
+    svi = np.empty((2, 5))
+    empty = np.empty(0)
+    assert fit_slices(start, empty, empty, empty, crossing, nothing, 7, svi) == 1
+    assert fit_slices(start, empty, empty, empty, crossing[::-1].copy(), nothing, 7, svi) == 0
+    assert np.isnan(svi).all()
