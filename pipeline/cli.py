@@ -26,7 +26,9 @@ from pipeline.commands import (
     source,
     sql,
     stream,
+    surface,
     topics,
+    vol,
 )
 
 EXIT_INTERRUPTED = 130
@@ -49,7 +51,9 @@ for name, group in (
     ("features", features.app),
     ("regimes", regimes.app),
     ("forecast", forecast.app),
+    ("surface", surface.app),
     ("hedge", hedge.app),
+    ("vol", vol.app),
     ("topics", topics.app),
     ("lake", lake.app),
     ("dead-letters", dead_letters.app),

@@ -59,7 +59,8 @@ def test_every_command_explains_itself_with_an_example(path: tuple[str, ...]) ->
     assert f"hedgeflow {' '.join(path)}" in (command.epilog or "")
     assert all(parameter.help for parameter in command.params if isinstance(parameter, click.Option))
     options = {option for parameter in command.params for option in parameter.opts}
-    assert "--config" in options or path[0] == "features", "the catalogue alone needs no settings"
+    needs_none = path[0] == "features" or path == ("vol", "convert")
+    assert "--config" in options or needs_none, "the catalogue and arithmetic alone need no settings"
 
 
 @pytest.mark.parametrize(
@@ -69,6 +70,7 @@ def test_every_command_explains_itself_with_an_example(path: tuple[str, ...]) ->
         (("replay", "/nowhere/x.gz", "--verify-book"), 3, "hedgeflow: "),
         (("replay", "tests/pipeline/test_cli.py", "--verify-book"), 3, "is nothing that can be read as market data"),
         (("features", "show", "midd"), 4, "Did you mean 'mid'?"),
+        (("vol", "convert", "--volatility", "52", "--days", "30"), 4, "--volatility 52 is 5200%. Write 52% or 0.52"),
         (("stream", "run", "nonsense"), 4, "There is no stage 'nonsense'."),
         (("stream", "run"), 2, "Missing argument"),
         (("backfill", "--from", "/nowhere", "--to", "/nowhere-else"), 3, "/nowhere does not exist. Check --from."),
