@@ -1,0 +1,169 @@
+"""How well each model of the surface meets recorded chains: in sample, and on the strikes that it was not shown."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import numpy as np
+from scipy.stats import norm
+
+from benchmarks.deribit_chains import Chain
+from features.surface import (
+    check_arbitrage,
+    counts_of,
+    fit_essvi,
+    fit_heston,
+    fit_nonparametric,
+    fit_sabr,
+    fit_svi,
+)
+from features.surface.black import YEAR_NS
+from features.surface.chain_surface import VALUES, ChainSurface
+from features.surface.cleaning import Points
+
+Array = np.ndarray[Any, Any]
+
+MODELS: Final[dict[str, Callable[..., Any]]] = {
+    "svi": fit_svi,
+    "essvi": fit_essvi,
+    "sabr": fit_sabr,
+    "heston": fit_heston,
+    "nonparametric": fit_nonparametric,
+}
+EVERY: Final = {"heston": 12, "nonparametric": 24}
+"""Of the slow ones, one snapshot in so many."""
+
+BUCKETS_D: Final = ((0, 3), (3, 14), (14, 60), (60, 400))
+
+
+class Score:
+    """Of one model, over many snapshots."""
+
+    def __init__(self) -> None:
+        self.squares: dict[tuple[str, int], float] = defaultdict(float)
+        self.quotes: Counter[tuple[str, int]] = Counter()
+        self.inside = 0
+        self.violations: Counter[str] = Counter()
+        self.seconds: list[float] = []
+
+    def take(self, sample: str, points: Points, surface: Any) -> None:
+        """Count residuals of a surface at points, by bucket of expiry."""
+        years = np.repeat(points.years_E, np.diff(points.start_F))
+        for each in np.unique(years):
+            at = years == each
+            volatility = surface.implied_volatility(points.k_Q[at], float(each))
+            rest = volatility - points.mid_Q[at]
+            known = np.isfinite(rest)
+            bucket = next(i for i, (low, high) in enumerate(BUCKETS_D) if low <= each * 365 < high)
+            self.squares[sample, bucket] += float(np.sum(rest[known] ** 2))
+            self.quotes[sample, bucket] += int(known.sum())
+            if sample == "in":
+                low, high = points.bid_Q[at], points.ask_Q[at]
+                self.inside += int(np.sum((volatility >= low) & (volatility <= high)))
+
+    def rmse_bp(self, sample: str, bucket: int | None = None) -> float:
+        """Root mean square residual in basis points of volatility."""
+        keys = [key for key in self.quotes if key[0] == sample and bucket in (None, key[1])]
+        total = sum(self.quotes[key] for key in keys)
+        return 1e4 * math.sqrt(sum(self.squares[key] for key in keys) / total) if total else math.nan
+
+    def result(self) -> dict[str, Any]:
+        """As plain data."""
+        quotes = sum(count for (sample, _), count in self.quotes.items() if sample == "in")
+        return {
+            "snapshots": len(self.seconds),
+            "in_bp": round(self.rmse_bp("in"), 1),
+            "out_bp": round(self.rmse_bp("out"), 1),
+            "in_bp_by_bucket": [round(self.rmse_bp("in", i), 1) for i in range(len(BUCKETS_D))],
+            "out_bp_by_bucket": [round(self.rmse_bp("out", i), 1) for i in range(len(BUCKETS_D))],
+            "inside_share": round(self.inside / max(quotes, 1), 4),
+            "violations": dict(self.violations),
+            "ms": {
+                "median": round(1e3 * float(np.median(self.seconds)), 3),
+                "p99": round(1e3 * float(np.quantile(self.seconds, 0.99)), 3),
+            },
+        }
+
+
+def halves(chain: Chain) -> tuple[Points, Points]:
+    """Every other strike of each expiry, and the others."""
+    rank = np.empty(len(chain.strike), np.int64)
+    for expiry in np.unique(chain.expiry_ns):
+        at = np.flatnonzero(chain.expiry_ns == expiry)
+        rank[at] = np.searchsorted(np.unique(chain.strike[at]), chain.strike[at])
+    return chain.points(keep=rank % 2 == 0), chain.points(keep=rank % 2 == 1)
+
+
+def scores(chains: Iterable[Chain], models: Iterable[str]) -> tuple[dict[str, Score], Counter[str]]:
+    """Every model over the snapshots (the slow ones over some), warm from the last snapshot of the same coin."""
+    found = {name: Score() for name in models}
+    rules: Counter[str] = Counter()
+    warm: dict[tuple[str, str, str], Any] = {}
+    for number, chain in enumerate(chains):
+        points = chain.points()
+        rules.update(counts_of(points))
+        shown, hidden = halves(chain)
+        for name, score in found.items():
+            if number % EVERY.get(name, 1) or not len(points.k_Q):
+                continue
+            for sample, given in (("in", points), ("out", shown)):
+                key = name, chain.coin, sample
+                began = time.perf_counter()
+                surface = MODELS[name](given, warm.get(key))
+                if sample == "in":
+                    score.seconds.append(time.perf_counter() - began)
+                    report = check_arbitrage(surface)
+                    for violation in (*report.by_variance, *report.by_price):
+                        score.violations[violation.kind] += 1
+                warm[key] = surface
+                score.take(sample, points if sample == "in" else hidden, surface)
+    return found, rules
+
+
+class Track:
+    """The stream's surface over the snapshots, beside the venue's mark."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self.seconds: list[float] = []
+        self._surface: dict[str, ChainSurface] = {}
+
+    def take(self, chain: Chain) -> None:
+        """Fit one snapshot."""
+        surface = self._surface.setdefault(chain.coin, ChainSurface())
+        quoted = np.full(len(chain.strike), chain.now_ns)
+        began = time.perf_counter()
+        found = surface.update(
+            chain.expiry_ns, chain.strike, chain.is_call, chain.bid, chain.ask, chain.forward, quoted, chain.now_ns
+        )
+        self.seconds.append(time.perf_counter() - began)
+        mark = mark_features(chain)
+        values = dict(zip(VALUES, found.tolist(), strict=True))
+        self.rows.append({"coin": chain.coin, "now_ns": chain.now_ns, **values, **mark})
+
+
+def mark_features(chain: Chain) -> dict[str, float]:
+    """ATM volatility and 25-delta risk reversal at 30 days of the venue's marks: lines between neighbouring strikes.
+
+    Read at each expiry, and then linear in total variance between the two around 30 days.
+    """
+    years = (chain.expiry_ns - chain.now_ns) / YEAR_NS
+    used = (chain.is_call == (chain.strike >= chain.forward)) & (chain.mark_volatility > 0.0) & (years > 1.0 / 365.0)
+    rows: list[tuple[float, float, float, float]] = []
+    for each in np.unique(years[used]):
+        at = np.flatnonzero(used & (years == each))
+        k = np.log(chain.strike[at] / chain.forward[at])
+        order = np.argsort(k)
+        k, mark = k[order], chain.mark_volatility[at][order]
+        deviation = mark * math.sqrt(each)
+        delta = norm.cdf(0.5 * deviation - k / deviation)  # falls in k
+        call, put = (float(np.interp(-wanted, -delta, mark)) for wanted in (0.25, 0.75))
+        rows.append((float(each), float(np.interp(0.0, k, mark)), call, put))
+    times, *columns = (np.array(column) for column in zip(*rows, strict=True))
+    month = 30.0 / 365.0
+    atm, call, put = (math.sqrt(float(np.interp(month, times, c**2 * times)) / month) for c in columns)
+    return {"mark_atm_iv_30d": atm, "mark_risk_reversal_25d": call - put}
