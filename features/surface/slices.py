@@ -16,7 +16,7 @@ import numpy as np
 
 from features.kernel import kernel
 from features.surface.essvi import essvi_variance
-from features.surface.svi import FAR, GRID, REACH, fit_svi_kernel, grid_ends, grid_point, svi_butterfly, svi_variance
+from features.surface.svi import GRID, REACH, fit_svi_kernel, grid_ends, lowest_butterfly, svi_variance
 
 Array = np.ndarray[Any, Any]
 
@@ -54,19 +54,11 @@ def variance_at(years_E: Array, essvi_E3: Array, svi_E5: Array, k: float, years:
 
 
 @kernel
-def _is_free(svi: Array, low: float, high: float) -> bool:
-    for i in range(GRID + 2 * FAR):
-        if svi_butterfly(svi[0], svi[1], svi[2], svi[3], svi[4], grid_point(low, high, i)) < 0.0:
-            return False
-    return True
-
-
-@kernel
 def _is_below(svi: Array, low: float, high: float, ceiling: Array, is_bounded: bool) -> bool:
     for i in range(GRID if is_bounded else 0):
         if svi_variance(svi[0], svi[1], svi[2], svi[3], svi[4], low + (high - low) * i / (GRID - 1)) > ceiling[i]:
             return False
-    return _is_free(svi, low, high)
+    return lowest_butterfly(svi, low, high) >= 0.0
 
 
 @kernel
@@ -97,7 +89,7 @@ def _fit_below(
                 all_weight[n + i] = max(all_weight[n + i] * 16.0, mean)
                 pierced = True
         if not pierced:
-            return _is_free(svi, low, high)
+            return lowest_butterfly(svi, low, high) >= 0.0
     return False
 
 

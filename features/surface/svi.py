@@ -6,7 +6,7 @@ Gatheral's SVI model"). So only m and log(s) are searched, by Nelder and Mead's 
 
 The inner problem keeps a variance that is nowhere negative and wings that Lee's moment formula allows: c >= 0,
 |d| <= c, c + |d| <= 2 s (b (1 + |rho|) <= 2), a + sqrt(c^2 - d^2) >= 0. The outer one penalises where
-Durrleman's g is negative (a butterfly), on a grid that reaches beyond the quotes and thins out far beyond them.
+Durrleman's g is negative (a butterfly): on a grid that reaches beyond the quotes, far beyond it, and about the bend.
 """
 
 from __future__ import annotations
@@ -31,6 +31,10 @@ FAR: Final = 16
 """Points on either side beyond the grid, each ``_GROWTH`` further out: a wing that looks free at four deviations may
 bend the price of a call upwards at six."""
 _GROWTH: Final = 1.15
+NEAR: Final = 10
+"""Points on either side of m, from s / 2 on, each 1.6 times as far: what is beside a narrow bend falls into the grid's
+gaps."""
+CHECKS: Final = GRID + 2 * (FAR + NEAR)
 REACH: Final = 4.0
 """How far the grid goes at least, in standard deviations."""
 _FIRST_S: Final = 0.04
@@ -168,13 +172,24 @@ def grid_ends(k: Array, w: Array) -> tuple[float, float]:
 
 
 @kernel
-def grid_point(low: float, high: float, i: int) -> float:
-    """Point i of where a slice is checked: ``GRID`` from low to high, then ``2 FAR`` ever further out."""
+def lowest_butterfly(raw: Array, low: float, high: float) -> float:
+    """Durrleman's g of a, b, rho, m, s: the least of where a slice is checked."""
+    found = math.inf
+    for i in range(CHECKS):
+        found = min(found, svi_butterfly(raw[0], raw[1], raw[2], raw[3], raw[4], check_point(raw, low, high, i)))
+    return found
+
+
+@kernel
+def check_point(raw: Array, low: float, high: float, i: int) -> float:
+    """Where a slice is checked: on the grid, ever further out beyond it, and about its own bend."""
     if i < GRID:
         return low + (high - low) * i / (GRID - 1)
-    j = i - GRID
-    out = _GROWTH ** (j // 2 + 1)
-    return low * out if j % 2 == 0 else high * out
+    side = -1.0 if i % 2 == 0 else 1.0
+    at = (i - GRID) // 2
+    if at < FAR:
+        return (low if side < 0.0 else high) * _GROWTH ** (at + 1)
+    return float(raw[3] + side * 0.5 * raw[4] * 1.6 ** (at - FAR))
 
 
 @kernel
@@ -187,8 +202,8 @@ def _outer(
         return cost
     _raw(inner, m, s, raw)
     penalty = 0.0
-    for i in range(GRID + 2 * FAR):
-        g = svi_butterfly(raw[0], raw[1], raw[2], raw[3], raw[4], grid_point(low, high, i))
+    for i in range(CHECKS):
+        g = svi_butterfly(raw[0], raw[1], raw[2], raw[3], raw[4], check_point(raw, low, high, i))
         if g < _MARGIN:
             penalty += min(_MARGIN - g, 1.0) ** 2
     return cost + _PENALTY * (1.0 + cost) * penalty

@@ -14,13 +14,13 @@ from features.surface.arbitrage import check_arbitrage
 from features.surface.cleaning import Points, variance_and_weight
 from features.surface.model import SliceSurface, durrleman
 from features.surface.svi import (
-    FAR,
-    GRID,
+    CHECKS,
     REACH,
     SVI,
+    check_point,
     fit_svi,
     grid_ends,
-    grid_point,
+    lowest_butterfly,
     svi_butterfly,
     svi_variance,
 )
@@ -56,11 +56,10 @@ def only_smile(surface: SliceSurface) -> SVI:
     return smile
 
 
-def lowest_butterfly(smile: SVI, points: Points) -> float:
+def least_of(smile: SVI, points: Points) -> float:
     """Durrleman's g, the least of where a fit is checked."""
-    low, high = grid_ends(points.k_Q, points.mid_Q**2 * points.years_E[0])
-    at = [grid_point(low, high, i) for i in range(GRID + 2 * FAR)]
-    return min(svi_butterfly(smile.a, smile.b, smile.rho, smile.m, smile.s, k) for k in at)
+    raw = np.array([smile.a, smile.b, smile.rho, smile.m, smile.s])
+    return lowest_butterfly(raw, *grid_ends(points.k_Q, points.mid_Q**2 * points.years_E[0]))
 
 
 def test_it_is_the_formula() -> None:
@@ -80,13 +79,16 @@ def test_the_butterfly_is_durrlemans_function_of_the_differences() -> None:
     assert svi_butterfly(-1.0, 0.1, 0.0, 0.0, 0.1, 0.0) == -math.inf
 
 
-def test_a_fit_is_checked_at_its_quotes_between_them_and_far_beyond() -> None:
+def test_a_fit_is_checked_at_its_quotes_far_beyond_and_about_its_bend() -> None:
     low, high = grid_ends(np.array([-0.1, 0.0, 5.0]), np.array([0.05, 0.04, 0.9]))
     assert (low, high) == (-REACH * 0.2, 5.0)
-    at = np.sort([grid_point(low, high, i) for i in range(GRID + 2 * FAR)])
+    raw = np.array([0.01, 0.1, 0.0, 0.3, 0.001])
+    at = np.sort([check_point(raw, low, high, i) for i in range(CHECKS)])
     assert np.isin([low, high], at).all()
     assert at[0] < 8 * low
     assert at[-1] > 8 * high
+    assert np.count_nonzero(np.abs(at - 0.3) < 0.04) == 20  # the grid's points are 0.145 apart
+    assert lowest_butterfly(raw, low, high) == min(svi_butterfly(*raw, k) for k in at.tolist())
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -125,7 +127,7 @@ def test_noisy_smiles_are_met_as_a_general_optimiser_meets_them(noise: float, se
     )
     squares = float(weight @ (surface.total_variance(points.k_Q, points.years_E[0]) - points.mid_Q**2 * years) ** 2)
     best, theirs = _by_least_squares(points, smile)
-    if lowest_butterfly(theirs, points) > 0.002:
+    if least_of(theirs, points) > 0.002:
         assert math.sqrt(squares / best) < 1.0001  # of the root mean square
     else:
         assert squares > best  # what it has less it has by a butterfly
@@ -138,7 +140,7 @@ def test_no_noise_makes_it_have_a_butterfly(noise: float) -> None:
         shape = {"strikes": int(rng.integers(7, 30)), "deviations": float(rng.uniform(1.0, 3.0))}
         points = points_of(chain_of([float(rng.uniform(1, 300))], ssvi, noise=noise, seed=seed, **shape))
         surface = fit_svi(points)
-        assert lowest_butterfly(only_smile(surface), points) >= 0.0, seed
+        assert least_of(only_smile(surface), points) >= 0.0, seed
         # The prices, too, by the check that knows nothing of SVI.
         assert check_arbitrage(surface).is_free, seed
 
