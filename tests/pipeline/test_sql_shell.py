@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import termios
@@ -24,6 +25,12 @@ PROMPT = "lake> "
 PATIENCE_S = 120.0
 
 
+def at_a_terminal() -> None:
+    """In the new process, before the command."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Terminal:
     """A command at a terminal of 200 columns, and what it has shown."""
 
@@ -33,7 +40,7 @@ class Terminal:
         attributes = termios.tcgetattr(theirs)
         attributes[3] |= termios.NOFLSH
         termios.tcsetattr(theirs, termios.TCSANOW, attributes)
-        # Its controlling terminal, so that Ctrl-C is a signal to it.
+        # Its controlling terminal, so that Ctrl-C is a signal to it, also where whoever started the tests ignores it.
         self.process = subprocess.Popen(
             words,
             stdin=theirs,
@@ -41,7 +48,7 @@ class Terminal:
             stderr=theirs,
             env=environment,
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=at_a_terminal,
         )
         os.close(theirs)
         self._raw = b""
