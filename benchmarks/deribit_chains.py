@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import polars as pl
 
-from features.surface.cleaning import CleaningRules, Points, clean
+from features.surface.cleaning import Points, clean
 
 Array = np.ndarray[Any, Any]
 
@@ -36,11 +36,10 @@ class Chain(NamedTuple):
     forward: Array
     mark_volatility: Array
 
-    def points(self, rules: CleaningRules = CleaningRules(), keep: Array | None = None) -> Points:
-        """The quotes that are used; of ``keep`` only."""
-        part = slice(None) if keep is None else keep
-        columns = [getattr(self, name)[part] for name in ("expiry_ns", "strike", "is_call", "bid", "ask", "forward")]
-        return clean(*columns, np.full(len(columns[0]), self.now_ns), self.now_ns, rules)
+    def points(self) -> Points:
+        """The quotes that are used, all fresh."""
+        columns = [getattr(self, name) for name in ("expiry_ns", "strike", "is_call", "bid", "ask", "forward")]
+        return clean(*columns, np.full(len(self.strike), self.now_ns), self.now_ns)
 
 
 def chains(folder: Path = RECORDED, coins: tuple[str, ...] = ("BTC", "ETH")) -> Iterator[Chain]:

@@ -12,28 +12,17 @@ import numpy as np
 from scipy.stats import norm
 
 from benchmarks.deribit_chains import Chain
-from features.surface import (
-    check_arbitrage,
-    counts_of,
-    fit_essvi,
-    fit_heston,
-    fit_nonparametric,
-    fit_sabr,
-    fit_svi,
-)
+from features import surface
+from features.surface import check_arbitrage, counts_of
 from features.surface.black import YEAR_NS
 from features.surface.chain_surface import VALUES, ChainSurface
 from features.surface.cleaning import Points
+from features.surface.held_out import every_other
+from pipeline import surface_models
 
 Array = np.ndarray[Any, Any]
 
-MODELS: Final[dict[str, Callable[..., Any]]] = {
-    "svi": fit_svi,
-    "essvi": fit_essvi,
-    "sabr": fit_sabr,
-    "heston": fit_heston,
-    "nonparametric": fit_nonparametric,
-}
+MODELS: Final[dict[str, Callable[..., Any]]] = {name: getattr(surface, f"fit_{name}") for name in surface_models.MODELS}
 EVERY: Final = {"heston": 12, "nonparametric": 24}
 """Of the slow ones, one snapshot in so many."""
 
@@ -50,12 +39,12 @@ class Score:
         self.violations: Counter[str] = Counter()
         self.seconds: list[float] = []
 
-    def take(self, sample: str, points: Points, surface: Any) -> None:
+    def take(self, sample: str, points: Points, fitted: Any) -> None:
         """Count residuals of a surface at points, by bucket of expiry."""
-        years = np.repeat(points.years_E, np.diff(points.start_F))
+        years = points.years_Q
         for each in np.unique(years):
             at = years == each
-            volatility = surface.implied_volatility(points.k_Q[at], float(each))
+            volatility = fitted.implied_volatility(points.k_Q[at], float(each))
             rest = volatility - points.mid_Q[at]
             known = np.isfinite(rest)
             bucket = next(i for i, (low, high) in enumerate(BUCKETS_D) if low <= each * 365 < high)
@@ -89,15 +78,6 @@ class Score:
         }
 
 
-def halves(chain: Chain) -> tuple[Points, Points]:
-    """Every other strike of each expiry, and the others."""
-    rank = np.empty(len(chain.strike), np.int64)
-    for expiry in np.unique(chain.expiry_ns):
-        at = np.flatnonzero(chain.expiry_ns == expiry)
-        rank[at] = np.searchsorted(np.unique(chain.strike[at]), chain.strike[at])
-    return chain.points(keep=rank % 2 == 0), chain.points(keep=rank % 2 == 1)
-
-
 def scores(chains: Iterable[Chain], models: Iterable[str]) -> tuple[dict[str, Score], Counter[str]]:
     """Every model over the snapshots (the slow ones over some), warm from the last snapshot of the same coin."""
     found = {name: Score() for name in models}
@@ -106,21 +86,21 @@ def scores(chains: Iterable[Chain], models: Iterable[str]) -> tuple[dict[str, Sc
     for number, chain in enumerate(chains):
         points = chain.points()
         rules.update(counts_of(points))
-        shown, hidden = halves(chain)
+        shown, hidden = every_other(points)
         for name, score in found.items():
             if number % EVERY.get(name, 1) or not len(points.k_Q):
                 continue
             for sample, given in (("in", points), ("out", shown)):
                 key = name, chain.coin, sample
                 began = time.perf_counter()
-                surface = MODELS[name](given, warm.get(key))
+                fitted = MODELS[name](given, warm.get(key))
                 if sample == "in":
                     score.seconds.append(time.perf_counter() - began)
-                    report = check_arbitrage(surface)
+                    report = check_arbitrage(fitted)
                     for violation in (*report.by_variance, *report.by_price):
                         score.violations[violation.kind] += 1
-                warm[key] = surface
-                score.take(sample, points if sample == "in" else hidden, surface)
+                warm[key] = fitted
+                score.take(sample, points if sample == "in" else hidden, fitted)
     return found, rules
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from features import surface as surfaces
 from features.errors import BadInputError, ConfigError
@@ -86,6 +86,5 @@ def compare_models(points: Points, models: Iterable[str] = MODELS) -> Iterator[M
 
 
 def arbitrage_counts(report: ArbitrageReport) -> dict[str, int]:
-    """By kind, of the two ways to look the one that finds more: a model without a smooth density has only prices."""
-    ways: tuple[Any, ...] = (report.by_variance, report.by_price)
-    return {kind: max(sum(each.kind == kind for each in way) for way in ways) for kind in KINDS}
+    """By kind."""
+    return {kind: report.count(kind) for kind in KINDS}

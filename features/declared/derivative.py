@@ -19,7 +19,7 @@ FACTORS: Final = "features.surface.principal.principal_scores"
 FIT: Final = "features.surface.chain_surface.ChainSurface"
 FUNDING: Final = "features.carry.carry_features"
 
-NO_SURFACE: Final = "no quote was ever usable, or none for an hour"
+NO_SURFACE: Final = "no quote was ever usable, or quotes come and none was usable for an hour"
 ONE_EXPIRY: Final = "no surface, or one of a single expiry"
 VOLATILITY: Final = "1 / sqrt(year)"
 

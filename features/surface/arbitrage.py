@@ -64,9 +64,8 @@ class ArbitrageReport:
         return not self.by_variance and not self.by_price
 
     def count(self, kind: str) -> int:
-        """Of a kind, by the way that knows it better: butterflies and calendars by variance, verticals by price."""
-        found = self.by_price if kind == "vertical" else self.by_variance
-        return sum(each.kind == kind for each in found)
+        """Of a kind, by the way that finds more: a model without a smooth density has only prices."""
+        return max(sum(each.kind == kind for each in way) for way in (self.by_variance, self.by_price))
 
 
 def check_arbitrage(

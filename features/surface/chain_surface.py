@@ -15,10 +15,9 @@ import numpy as np
 from features.events import NANO
 from features.kernel import kernel
 from features.surface.black import YEAR_NS, black_price_kernel
-from features.surface.cleaning import CleaningRules, clean_chain
-from features.surface.essvi import essvi_at
+from features.surface.cleaning import CleaningRules, clean_chain, weigh_points
 from features.surface.essvi_fit import fit_essvi_kernel
-from features.surface.essvi_surface import PRIOR_WEIGHT, weigh_points
+from features.surface.essvi_surface import PRIOR_WEIGHT, prior_slices
 from features.surface.principal import NAMES as FACTORS
 from features.surface.principal import NODES, STATE, nodes_of, principal_scores
 from features.surface.quote_arbitrage import TOLERANCE, count_dear
@@ -150,23 +149,20 @@ class ChainSurface:
         counts = np.zeros(len(both), np.int64)
         counts[np.searchsorted(both, expiry)] = np.diff(start)
         starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
-        prior, weights, warm = np.full((len(both), 3), np.nan), np.zeros(len(both)), np.full((len(both), 5), np.nan)
-        if len(self.expiry_E):
-            at = {each: e for e, each in enumerate(self.expiry_E.tolist())}
-            newest = int(self.fitted_E.max())
-            for e, each in enumerate(both.tolist()):
-                years = (each - now_ns) / YEAR_NS
-                if each in at:
-                    before = at[each]
-                    # A smile keeps its volatilities as time passes: its variances shrink with it.
-                    shrunk = years / self.years_E[before]
-                    prior[e] = self.essvi_E3[before] * shrunk
-                    warm[e] = self.svi_E5[before] * np.array([shrunk, shrunk, 1.0, 1.0, 1.0])
-                    age = now_ns - int(self.fitted_E[before])
-                else:
-                    prior[e] = essvi_at(self.years_E, self.essvi_E3, years)
-                    age = now_ns - newest
-                weights[e] = PRIOR_WEIGHT * 0.5 ** (age / HALF_LIFE_NS)
+        years_E = (both - now_ns) / YEAR_NS
+        prior = prior_slices(both, years_E, self.expiry_E, self.years_E, self.essvi_E3)
+        weights, warm = np.zeros(len(both)), np.full((len(both), 5), np.nan)
+        at = {each: e for e, each in enumerate(self.expiry_E.tolist())}
+        newest = int(self.fitted_E.max()) if at else 0
+        for e, each in enumerate(both.tolist() if at else ()):
+            fitted = newest
+            if each in at:
+                before = at[each]
+                # A smile keeps its volatilities as time passes: its variances shrink with it.
+                shrunk = years_E[e] / self.years_E[before]
+                warm[e] = self.svi_E5[before] * np.array([shrunk, shrunk, 1.0, 1.0, 1.0])
+                fitted = int(self.fitted_E[before])
+            weights[e] = PRIOR_WEIGHT * 0.5 ** ((now_ns - fitted) / HALF_LIFE_NS)
         return both, starts, prior, weights, warm
 
     def state(self) -> dict[str, Any]:

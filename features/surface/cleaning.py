@@ -21,6 +21,10 @@ from features.surface.inversion import implied_volatility_kernel
 Array = np.ndarray[Any, Any]
 
 
+MIN_SPREAD: Final = 0.002
+"""Narrowest spread (1 / sqrt(year)) that a weight knows: below it a quote is exact for what a surface is for."""
+
+
 class Rule(IntEnum):
     """Why a quote is left out; each is counted."""
 
@@ -43,6 +47,21 @@ class Rule(IntEnum):
     """Bid and ask say too little: their volatilities are far apart."""
     DUPLICATE = 10
     """Another quote of the same expiry and log-moneyness has a narrower spread, or the same at a lower level."""
+
+
+(
+    _USED,
+    _EXPIRED,
+    _NO_FORWARD,
+    _STALE,
+    _NO_BID,
+    _NO_ASK,
+    _CROSSED,
+    _IN_THE_MONEY,
+    _BELOW_INTRINSIC,
+    _WIDE,
+    _DUPLICATE,
+) = map(int, Rule)  # as a kernel takes them
 
 
 class CleaningRules(NamedTuple):
@@ -82,24 +101,35 @@ class Points(NamedTuple):
     row_Q: Array
     rule_N: Array
 
+    @property
+    def years_Q(self) -> Array:  # noqa: N802 (named as the fields are)
+        """To expiry, of every point."""
+        return np.repeat(self.years_E, np.diff(self.start_F))
+
+    @property
+    def half_spread_Q(self) -> Array:  # noqa: N802 (named as the fields are)
+        """Half of what lies between bid and ask volatility, and not less than a quote is good for (``MIN_SPREAD``)."""
+        half: Array = 0.5 * np.maximum(self.ask_Q - self.bid_Q, MIN_SPREAD)
+        return half
+
 
 @kernel
 def _verdict(
     years: float, forward: float, bid: float, ask: float, out_of_the_money: bool, age_ns: int, stale_ns: int
 ) -> int:
     if not years > 0.0:
-        return 1
+        return _EXPIRED
     if not forward > 0.0:
-        return 2
+        return _NO_FORWARD
     if age_ns > stale_ns:
-        return 3
+        return _STALE
     if not bid > 0.0:
-        return 4
+        return _NO_BID
     if not ask > 0.0:
-        return 5
+        return _NO_ASK
     if bid > ask:
-        return 6
-    return 0 if out_of_the_money else 7
+        return _CROSSED
+    return _USED if out_of_the_money else _IN_THE_MONEY
 
 
 @kernel
@@ -168,16 +198,16 @@ def clean_chain(
         rule[i] = _verdict(
             years, forward[i], bid[i], ask[i], call == (strike[i] >= forward[i]), now_ns - quoted_ns[i], stale_ns
         )
-        if rule[i] != 0:
+        if rule[i] != _USED:
             continue
         low[i] = implied_volatility_kernel(bid[i], forward[i], strike[i], years, call)
         high[i] = implied_volatility_kernel(ask[i], forward[i], strike[i], years, call)
         middle[i] = implied_volatility_kernel(0.5 * (bid[i] + ask[i]), forward[i], strike[i], years, call)
         spread[i] = high[i] - low[i]
         if math.isnan(spread[i]):
-            rule[i] = 8
+            rule[i] = _BELOW_INTRINSIC
         elif spread[i] > max(wide_floor, wide_share * middle[i]):
-            rule[i] = 9
+            rule[i] = _WIDE
         else:
             k[i] = math.log(strike[i] / forward[i])
             order[points] = i
@@ -189,7 +219,7 @@ def clean_chain(
         i = order[at]
         new_expiry = kept == 0 or expiry_ns[i] != expiry_ns[order[kept - 1]]
         if not new_expiry and k[i] == k[order[kept - 1]]:
-            rule[i] = 10
+            rule[i] = _DUPLICATE
             continue
         expiries += new_expiry
         order[kept] = i
@@ -231,17 +261,23 @@ def counts_of(points: Points) -> dict[str, int]:
     return {rule.name.lower(): int(found[rule]) for rule in Rule if found[rule]}
 
 
-MIN_SPREAD: Final = 0.002
-"""Narrowest spread (1 / sqrt(year)) that a weight knows: below it a quote is exact for what a surface is for."""
-
-
 @kernel
-def variance_and_weight(years: float, bid: float, mid: float, ask: float) -> tuple[float, float]:
-    """Total variance of a point, and its weight in a least-squares fit of total variance.
+def weigh_points(start_F: Array, years_E: Array, bid: Array, mid: Array, ask: Array, w: Array, weight: Array) -> None:
+    """Total variance of every point, and its weight in a least-squares fit of total variance, into the last two.
 
     With w = s^2 T, dw = 2 s T ds: the weight 1 / (2 s T h)^2, where h is half the spread, makes the residual that of
     the volatility in half spreads. A spread in volatility is the price's over vega, so this weighs by both.
     """
-    half = 0.5 * max(ask - bid, MIN_SPREAD)
-    scale = 1.0 / (2.0 * mid * years * half)
-    return mid * mid * years, scale * scale
+    for e in range(len(years_E)):
+        for i in range(start_F[e], start_F[e + 1]):
+            half = 0.5 * max(ask[i] - bid[i], MIN_SPREAD)
+            scale = 1.0 / (2.0 * mid[i] * years_E[e] * half)
+            w[i] = mid[i] * mid[i] * years_E[e]
+            weight[i] = scale * scale
+
+
+def weighed(points: Points) -> tuple[Array, Array]:
+    """:func:`weigh_points` of all points."""
+    w, weight = np.empty(len(points.k_Q)), np.empty(len(points.k_Q))
+    weigh_points(points.start_F, points.years_E, points.bid_Q, points.mid_Q, points.ask_Q, w, weight)
+    return w, weight

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from features.kernel import kernel
-from features.surface.cleaning import Points, variance_and_weight
+from features.surface.cleaning import Points, weighed
 from features.surface.essvi import essvi_at, essvi_slopes, essvi_variance
 from features.surface.essvi_fit import fit_essvi_kernel
 from features.surface.model import FitReport, FloatArray, SurfaceOf, expiry_fit
@@ -34,14 +34,6 @@ def _slopes(years_E: Array, slice_E3: Array, k: Array, years: Array, w: Array, f
     for i in range(len(w)):
         theta, right, left = essvi_at(years_E, slice_E3, years[i])
         w[i], first[i], second[i] = essvi_slopes(theta, right, left, k[i])
-
-
-@kernel
-def weigh_points(start_F: Array, years_E: Array, bid: Array, mid: Array, ask: Array, w: Array, weight: Array) -> None:
-    """Total variance and weight of every point, by :func:`variance_and_weight`."""
-    for e in range(len(years_E)):
-        for i in range(start_F[e], start_F[e + 1]):
-            w[i], weight[i] = variance_and_weight(years_E[e], bid[i], mid[i], ask[i])
 
 
 @dataclass(frozen=True)
@@ -75,21 +67,24 @@ class ESSVISurface(SurfaceOf):
         return w.reshape(x.shape), first.reshape(x.shape), second.reshape(x.shape)
 
 
-def prior_of(warm: ESSVISurface | None, quotes: Points) -> Array:
-    """What the last surface says of these expiries: theta, right, left; NaN for none.
+def prior_slices(
+    expiry_E: Array, years_E: Array, last_expiry_E: Array, last_years_E: Array, last_slice_E3: Array
+) -> Array:
+    """What the last surface says of some expiries: theta, right, left; NaN without a last surface.
 
-    An expiry that it had keeps its smile, whatever time has passed; another is taken from between its neighbours.
+    An expiry that it had keeps its volatilities, whatever time has passed; another is taken from between its
+    neighbours.
     """
-    prior = np.full((len(quotes.expiry_E), 3), np.nan)
-    if warm is None:
+    prior = np.full((len(expiry_E), 3), np.nan)
+    if not len(last_expiry_E):
         return prior
-    known = {fit.expiry_ns: (fit.years, warm.slice_E3[i]) for i, fit in enumerate(warm.report.expiries)}
-    for e, (expiry, years) in enumerate(zip(quotes.expiry_E.tolist(), quotes.years_E.tolist(), strict=True)):
+    known = {each: e for e, each in enumerate(last_expiry_E.tolist())}
+    for e, (expiry, years) in enumerate(zip(expiry_E.tolist(), years_E.tolist(), strict=True)):
         if expiry in known:
-            before, values = known[expiry]
-            prior[e] = values * (years / before)
+            before = known[expiry]
+            prior[e] = last_slice_E3[before] * (years / last_years_E[before])
         else:
-            prior[e] = essvi_at(warm.years_E, warm.slice_E3, years)
+            prior[e] = essvi_at(last_years_E, last_slice_E3, years)
     return prior
 
 
@@ -102,11 +97,14 @@ def fit_essvi(quotes: Points, warm: ESSVISurface | None = None, prior_weight: fl
         prior_weight: of the last surface, against one quote at half its spread.
     """
     began = time.perf_counter()
-    w, weight = np.empty(len(quotes.k_Q)), np.empty(len(quotes.k_Q))
-    weigh_points(quotes.start_F, quotes.years_E, quotes.bid_Q, quotes.mid_Q, quotes.ask_Q, w, weight)
+    w, weight = weighed(quotes)
     slices = np.empty((len(quotes.expiry_E), 3))
     weights = np.full(len(quotes.expiry_E), prior_weight)
-    steps = fit_essvi_kernel(quotes.start_F, quotes.k_Q, w, weight, prior_of(warm, quotes), weights, slices)
+    prior = np.full((len(quotes.expiry_E), 3), np.nan)
+    if warm is not None:
+        last = np.array([fit.expiry_ns for fit in warm.report.expiries], np.int64)
+        prior = prior_slices(quotes.expiry_E, quotes.years_E, last, warm.years_E, warm.slice_E3)
+    steps = fit_essvi_kernel(quotes.start_F, quotes.k_Q, w, weight, prior, weights, slices)
     seconds = time.perf_counter() - began
     fits = []
     for e, years in enumerate(quotes.years_E.tolist()):

@@ -25,6 +25,14 @@ MIN_CHECKED: Final = 3
 """Pairs that must remain where one was left out, and at least half of all: any two lie on a line."""
 
 
+DISCOUNTS: Final = (0.4, 1.4)
+"""A line with another slope goes through its pairs by chance: its root is no forward."""
+
+TOLD_DISCOUNT: Final = 0.05
+"""Standard error of the discount, where half a spread is one of its pair, beyond which it is taken as 1: two or three
+wide pairs would tilt the line, and move its root by percents."""
+
+
 class ParityForward(NamedTuple):
     """What the pairs of one expiry say.
 
@@ -73,16 +81,36 @@ def parity_forward(strike: Array, is_call: Array, bid: Array, ask: Array, *, is_
             return ParityForward(np.nan, np.nan, len(x))
         kept = np.arange(len(x)) != np.argmax((line.off / half) ** 2 / np.maximum(1.0 - line.leverage, 1e-12))
         x, y, half = x[kept], y[kept], half[kept]
+    unit = np.average(x, weights=1.0 / half**2) if is_inverse else 1.0
+    if line.slope_error * unit > TOLD_DISCOUNT:
+        return ParityForward(_at_discount_one(x, y, half, is_inverse), 1.0, len(x))
     if not (line.slope < 0.0 and line.root > 0.0):
         return ParityForward(np.nan, np.nan, len(x))
-    return ParityForward(line.root, -line.slope * line.root if is_inverse else -line.slope, len(x))
+    discount = -line.slope * line.root if is_inverse else -line.slope
+    if not DISCOUNTS[0] <= discount <= DISCOUNTS[1]:
+        return ParityForward(np.nan, np.nan, len(x))
+    return ParityForward(line.root, discount, len(x))
+
+
+def _at_discount_one(x: Array, y: Array, half: Array, is_inverse: bool) -> float:
+    """The forward when D = 1: the weighted mean of K + C - P, and of coin prices of (1 - c + p) / K, which is 1 / F."""
+    if not is_inverse:
+        forward = float(np.average(x + y, weights=1.0 / half**2))
+        return forward if forward > 0.0 else np.nan
+    inverse = float(np.average((1.0 - y) / x, weights=(x / half) ** 2))
+    return 1.0 / inverse if inverse > 0.0 else np.nan
 
 
 class _Line(NamedTuple):
-    """A weighted least-squares line: where it is zero, how far points are off, and how much each draws it."""
+    """A weighted least-squares line: where it is zero, how far points are off, and how much each draws it.
+
+    Args:
+        slope_error: standard error of the slope, if every weight is one over the square of its point's.
+    """
 
     root: float
     slope: float
+    slope_error: float
     off: Array
     leverage: Array
 
@@ -93,4 +121,6 @@ def _line(x: Array, y: Array, weight: Array) -> _Line:
     spread = float(np.sum(weight * away**2))
     slope = float(np.sum(weight * away * (y - middle_y))) / spread
     root = float(middle_x - middle_y / slope) if slope else np.nan
-    return _Line(root, slope, y - middle_y - slope * away, weight / np.sum(weight) + weight * away**2 / spread)
+    return _Line(
+        root, slope, spread**-0.5, y - middle_y - slope * away, weight / np.sum(weight) + weight * away**2 / spread
+    )

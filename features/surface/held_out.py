@@ -38,7 +38,7 @@ def some_of(points: Points, keep: Array) -> Points:
 
 def residuals(surface: Surface, points: Points) -> Array:
     """The surface's volatility less that of the mid, 1 / sqrt(year); NaN where the surface knows none."""
-    years = np.repeat(points.years_E, np.diff(points.start_F))
+    years = points.years_Q
     found: Array = surface.implied_volatility(points.k_Q, years) - points.mid_Q
     return found
 

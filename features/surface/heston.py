@@ -23,7 +23,7 @@ from scipy.optimize import least_squares
 
 from features.kernel import kernel
 from features.surface.black import FloatArray, black_price, black_vega
-from features.surface.cleaning import Points, variance_and_weight
+from features.surface.cleaning import Points
 from features.surface.inversion import implied_volatility_kernel
 from features.surface.model import FitReport, SurfaceOf, expiry_fit
 
@@ -38,6 +38,10 @@ _FIT_TERMS: Final = 2048
 """Terms while a fit is under way: fewer bias it by basis points where the volatility of variance is large."""
 
 _VANISHED: Final = 1e-17
+
+_FEW: Final = 10
+"""Quotes, of fewer of which five numbers are not told: weak residuals then keep them near where the fit began."""
+_PULL: Final = 0.05
 
 EVALUATIONS: Final = 60
 LOW: Final = (1e-4, 1e-2, 1e-4, 1e-2, -0.995)
@@ -229,20 +233,18 @@ def fit_heston(quotes: Points, warm: Heston | None = None) -> Heston:
     began = time.perf_counter()
     expiries = range(len(quotes.expiry_E))
     parts = [slice(int(quotes.start_F[e]), int(quotes.start_F[e + 1])) for e in expiries]
-    years_Q = np.repeat(quotes.years_E, np.diff(quotes.start_F))
+    years_Q = quotes.years_Q
     k, mid = quotes.k_Q, quotes.mid_Q
     put = black_price(1.0, np.exp(k), years_Q, mid, False)
-    # sqrt(weight) of the variance is 1 / (2 s T h): of the volatility, in half spreads, 1 / h.
-    rows = zip(years_Q.tolist(), quotes.bid_Q.tolist(), mid.tolist(), quotes.ask_Q.tolist(), strict=True)
-    half = np.array([1.0 / (math.sqrt(variance_and_weight(*row)[1]) * 2.0 * row[2] * row[0]) for row in rows])
-    scale = 1.0 / (np.maximum(black_vega(1.0, np.exp(k), years_Q, mid), 1e-8) * half)
+    scale = 1.0 / (np.maximum(black_vega(1.0, np.exp(k), years_Q, mid), 1e-8) * quotes.half_spread_Q)
     out = np.empty(len(k))
 
     def residuals(x: Array) -> Any:
         v0, kappa, theta, sigma, rho = x.tolist()
         for e in expiries:
             _puts(k[parts[e]], float(quotes.years_E[e]), v0, kappa, theta, sigma, rho, _FIT_TERMS, out[parts[e]])
-        return (out - put) * scale
+        rest = (out - put) * scale
+        return np.concatenate([rest, _PULL * (x - start) / (np.abs(start) + 0.1)]) if len(rest) < _FEW else rest
 
     low, high = np.array(LOW), np.array(HIGH)
     start = _start(quotes) if warm is None else np.array(warm.parameters)

@@ -27,7 +27,7 @@ from scipy.sparse import block_array, block_diag, coo_array, csr_array, diags_ar
 
 from features.errors import BadInputError
 from features.surface.black import FloatArray, black_price, black_vega
-from features.surface.cleaning import Points, variance_and_weight
+from features.surface.cleaning import Points
 from features.surface.inversion import implied_volatility
 from features.surface.model import FitReport, SurfaceOf, expiry_fit
 
@@ -118,7 +118,7 @@ class GridSurface(SurfaceOf):
 
 def grid_of(quotes: Points, nodes: int = NODES) -> FloatArray:
     """Moneynesses: dense where the shortest expiry lives, sparse as far as the longest goes."""
-    deviation = quotes.mid_Q * np.sqrt(np.repeat(quotes.years_E, np.diff(quotes.start_F)))
+    deviation = quotes.mid_Q * np.sqrt(quotes.years_Q)
     narrow, wide = float(deviation.min()), float(deviation.max())
     low = min(float(quotes.k_Q.min()), -REACH * wide)
     high = max(float(quotes.k_Q.max()), REACH * wide)
@@ -196,11 +196,9 @@ def _quoted(quotes: Points, x: FloatArray) -> tuple[Any, FloatArray]:
     """Rows that take the calls to what they say at the quotes, and the quotes; both over vega and half the spread."""
     M, Q = len(x), len(quotes.k_Q)
     per_expiry = np.diff(quotes.start_F)
-    years_Q, expiry_Q = np.repeat(quotes.years_E, per_expiry), np.repeat(np.arange(len(per_expiry)), per_expiry)
+    years_Q, expiry_Q = quotes.years_Q, np.repeat(np.arange(len(per_expiry)), per_expiry)
     strike = np.exp(quotes.k_Q)
-    rows = zip(years_Q.tolist(), quotes.bid_Q.tolist(), quotes.mid_Q.tolist(), quotes.ask_Q.tolist(), strict=True)
-    half = np.array([1.0 / (math.sqrt(variance_and_weight(*row)[1]) * 2.0 * row[2] * row[0]) for row in rows])
-    scale = 1.0 / np.maximum(black_vega(1.0, strike, years_Q, quotes.mid_Q) * half, 1e-9)
+    scale = 1.0 / np.maximum(black_vega(1.0, strike, years_Q, quotes.mid_Q) * quotes.half_spread_Q, 1e-9)
     at = np.clip(np.searchsorted(x, strike, side="right") - 1, 0, M - 2)
     share = (strike - x[at]) / (x[at + 1] - x[at])
     values = np.concatenate([(1.0 - share) * scale, share * scale])

@@ -154,7 +154,7 @@ class QuoteArbitrage(NamedTuple):
 
 def calls_of(points: Points, volatility: FloatArray) -> FloatArray:
     """Calls over the forward of the points at some volatilities."""
-    years = np.repeat(points.years_E, np.diff(points.start_F))
+    years = points.years_Q
     return black_price(1.0, np.exp(points.k_Q), years, volatility, True)
 
 

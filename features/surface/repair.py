@@ -84,7 +84,7 @@ def repair_arbitrage(quotes: Points, *, by_spread: bool = False) -> Repair:
         raise BadInputError(f"The quotes are not repaired after {_ROUNDS} rounds", "Clean them first.")
     moved = np.abs(change) > 1e-12
     mid = quotes.mid_Q.copy()
-    years = np.repeat(quotes.years_E, np.diff(quotes.start_F))
+    years = quotes.years_Q
     mid[moved] = implied_volatility((call + change)[moved], 1.0, x[moved], years[moved], True)
     repaired = quotes._replace(mid_Q=mid, bid_Q=np.minimum(quotes.bid_Q, mid), ask_Q=np.maximum(quotes.ask_Q, mid))
     return Repair(repaired, change, int(moved.sum()), time.perf_counter() - began)

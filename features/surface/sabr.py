@@ -25,7 +25,7 @@ from scipy.optimize import least_squares
 
 from features.kernel import kernel
 from features.surface.black import FloatArray
-from features.surface.cleaning import Points, variance_and_weight
+from features.surface.cleaning import Points
 from features.surface.model import FitReport, SliceSurface, expiry_fit
 
 Array = np.ndarray[Any, Any]
@@ -152,12 +152,7 @@ def fit_sabr(quotes: Points, warm: SliceSurface | None = None, *, beta: float | 
 
 def _fitted(quotes: Points, e: int, part: slice, before: SABR | None, beta: float | None) -> tuple[SABR, int]:
     years, k, mid = float(quotes.years_E[e]), quotes.k_Q[part], quotes.mid_Q[part]
-    scale = np.array(
-        [
-            math.sqrt(variance_and_weight(years, *each)[1]) * 2.0 * each[1] * years
-            for each in zip(quotes.bid_Q[part].tolist(), mid.tolist(), quotes.ask_Q[part].tolist(), strict=True)
-        ]
-    )
+    scale = 1.0 / quotes.half_spread_Q[part]
     nearest = int(np.argmin(np.abs(k)))
     rho, nu = _START if before is None else (before.rho, before.nu)
     start = [float(mid[nearest]) if before is None else before.alpha, rho, nu]

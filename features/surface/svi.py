@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from features.kernel import kernel
-from features.surface.cleaning import Points, variance_and_weight
+from features.surface.cleaning import Points, weighed
 from features.surface.model import FitReport, FloatArray, SliceSurface, expiry_fit
 
 Array = np.ndarray[Any, Any]
@@ -334,22 +334,18 @@ def fit_svi(quotes: Points, warm: SliceSurface | None = None) -> SliceSurface:
     """
     began = time.perf_counter()
     known = {} if warm is None else warm.by_expiry()
+    w, weight = weighed(quotes)
     smiles, fits = [], []
     for e, expiry in enumerate(quotes.expiry_E.tolist()):
         part = slice(int(quotes.start_F[e]), int(quotes.start_F[e + 1]))
         years = float(quotes.years_E[e])
-        rows = [
-            variance_and_weight(years, *each)
-            for each in zip(quotes.bid_Q[part], quotes.mid_Q[part], quotes.ask_Q[part], strict=True)
-        ]
-        w, weight = (np.array(column) for column in zip(*rows, strict=True))
         before = known.get(expiry)
         start = np.full(5, np.nan)
         if isinstance(before, SVI):
             start[:] = (before.a, before.b, before.rho, before.m, before.s)
         raw = np.empty(5)
-        low, high = grid_ends(quotes.k_Q[part], w)
-        _, steps = fit_svi_kernel(quotes.k_Q[part], w, weight, start, low, high, raw)
+        low, high = grid_ends(quotes.k_Q[part], w[part])
+        _, steps = fit_svi_kernel(quotes.k_Q[part], w[part], weight[part], start, low, high, raw)
         smile = SVI(*raw.tolist())
         smiles.append(smile)
         volatility = np.sqrt(np.maximum(smile.total_variance(quotes.k_Q[part]), 0.0) / years)

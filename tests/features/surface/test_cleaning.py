@@ -19,7 +19,7 @@ from features.surface.cleaning import (
     clean,
     clean_chain,
     counts_of,
-    variance_and_weight,
+    weighed,
 )
 
 EXPIRY = NOW_NS + 30 * DAY_NS
@@ -208,9 +208,13 @@ def test_an_expiry_within_the_hour_counts_its_seconds() -> None:
 
 def test_a_weight_makes_the_residual_that_of_the_volatility_in_half_spreads() -> None:
     years, mid, off = 0.25, 0.6, 1e-6
-    w, weight = variance_and_weight(years, 0.58, mid, 0.62)
-    assert w == pytest.approx(mid * mid * years, rel=1e-15)
-    assert weight**0.5 * ((mid + off) ** 2 * years - w) == pytest.approx(off / 0.02, rel=1e-5)
-    assert variance_and_weight(years, mid, mid, mid) == variance_and_weight(
-        years, mid - MIN_SPREAD / 4, mid, mid + MIN_SPREAD / 4
+    points = points_of(chain_of([years * 365], lambda k, t: mid + 0.0 * k, strikes=5, spread=0.04))
+    w, weight = weighed(points)
+    np.testing.assert_allclose(w, points.mid_Q**2 * points.years_E[0], rtol=1e-15)
+    moved = (points.mid_Q + off) ** 2 * points.years_Q - w
+    np.testing.assert_allclose(np.sqrt(weight) * moved, off / points.half_spread_Q, rtol=1e-5)
+    locked = points._replace(bid_Q=points.mid_Q, ask_Q=points.mid_Q)
+    np.testing.assert_array_equal(locked.half_spread_Q, np.full(5, 0.5 * MIN_SPREAD))
+    np.testing.assert_allclose(
+        weighed(locked)[1], 1.0 / (points.mid_Q * points.years_E[0] * MIN_SPREAD) ** 2, rtol=1e-12
     )

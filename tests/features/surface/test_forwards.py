@@ -175,3 +175,23 @@ def test_recorded_chains_give_the_forward_of_the_venue(month: str, coin: str) ->
     assert not np.isnan(errors).any()
     assert np.median(errors) < 3.0
     assert np.quantile(errors, 0.99) < 25.0
+
+
+@pytest.mark.parametrize("is_inverse", [False, True])
+def test_wide_pairs_that_do_not_tell_the_discount_leave_it_at_one(is_inverse: bool) -> None:
+    """Two pairs, each right within its quotes, whose mids lean so far that D would be 1.8."""
+    strike = np.array([90.0, 90.0, 110.0, 110.0])
+    is_call = np.array([True, False, True, False])
+    mid = np.array([28.0, 10.0, 12.0, 30.0])  # C - P falls by 36 over 20 of strike
+    unit = 100.0 if is_inverse else 1.0
+    found = parity_forward(strike, is_call, (mid - 9.0) / unit, (mid + 9.0) / unit, is_inverse=is_inverse)
+    assert found.forward == pytest.approx(100.0, rel=0.01)
+    assert (found.discount, found.pairs) == (1.0, 2)
+
+
+def test_a_line_whose_slope_is_no_discount_gives_none() -> None:
+    strike = np.array([90.0, 90.0, 110.0, 110.0])
+    is_call = np.array([True, False, True, False])
+    mid = np.array([28.0, 10.0, 12.0, 30.0])
+    found = parity_forward(strike, is_call, mid - 0.1, mid + 0.1)
+    assert (math.isnan(found.forward), found.pairs) == (True, 2)

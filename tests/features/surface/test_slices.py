@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from option_chains import chain_of, points_of, ssvi
 
-from features.surface.cleaning import Points
+from features.surface.cleaning import Points, weighed
 from features.surface.essvi import essvi_variance
 from features.surface.essvi_fit import fit_essvi_kernel
-from features.surface.essvi_surface import weigh_points
 from features.surface.slices import fit_slices, slice_variance, variance_at
 from features.surface.svi import svi_butterfly, svi_variance
 
@@ -25,8 +24,7 @@ YEARS = np.array([0.1, 0.3])
 
 
 def fitted(points: Points, warm: Array | None = None, least: int = 7) -> tuple[Array, Array, int]:
-    w, weight = np.empty(len(points.k_Q)), np.empty(len(points.k_Q))
-    weigh_points(points.start_F, points.years_E, points.bid_Q, points.mid_Q, points.ask_Q, w, weight)
+    w, weight = weighed(points)
     E = len(points.years_E)
     essvi, svi = np.empty((E, 3)), np.empty((E, 5))
     nothing = np.full((E, 3), math.nan)

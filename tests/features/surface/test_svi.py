@@ -11,7 +11,7 @@ from option_chains import DAY_NS, NOW_NS, chain_of, points_of, ssvi
 from scipy.optimize import least_squares
 
 from features.surface.arbitrage import check_arbitrage
-from features.surface.cleaning import Points, variance_and_weight
+from features.surface.cleaning import Points, weighed
 from features.surface.model import SliceSurface, durrleman
 from features.surface.svi import (
     CHECKS,
@@ -101,9 +101,8 @@ def test_a_smile_of_the_family_is_met(seed: int) -> None:
 
 def _by_least_squares(points: Points, begin: SVI) -> tuple[float, SVI]:
     """The weighted sum of squares of scipy's best, from a few starts, bounded as SVI is but without its inner layer."""
-    years, k, w = float(points.years_E[0]), points.k_Q, points.mid_Q**2 * points.years_E[0]
-    quotes = zip(points.bid_Q, points.mid_Q, points.ask_Q, strict=True)
-    root = np.sqrt([variance_and_weight(years, *each)[1] for each in quotes])
+    k, (w, weight) = points.k_Q, weighed(points)
+    root = np.sqrt(weight)
     low, high = np.array([-5, 0, -0.9999, -10, 1e-6]), np.array([10, 4, 0.9999, 10, 30])
 
     def residuals(x: Any) -> Any:
@@ -122,9 +121,7 @@ def test_noisy_smiles_are_met_as_a_general_optimiser_meets_them(noise: float, se
     smile, years = a_smile(seed)
     points = quoted(smile, years, noise=noise, seed=seed)
     surface = fit_svi(points)
-    weight = np.array(
-        [variance_and_weight(years, *each)[1] for each in zip(points.bid_Q, points.mid_Q, points.ask_Q, strict=True)]
-    )
+    _, weight = weighed(points)
     squares = float(weight @ (surface.total_variance(points.k_Q, points.years_E[0]) - points.mid_Q**2 * years) ** 2)
     best, theirs = _by_least_squares(points, smile)
     if least_of(theirs, points) > 0.002:
@@ -210,6 +207,7 @@ def test_the_last_smile_is_where_it_begins() -> None:
 
 
 def test_no_quotes_no_surface() -> None:
-    surface = fit_svi(points_at([], [])._replace(expiry_E=np.zeros(0, np.int64), years_E=np.zeros(0), start_F=[0]))
+    none = {"expiry_E": np.zeros(0, np.int64), "years_E": np.zeros(0), "start_F": np.zeros(1, np.int64)}
+    surface = fit_svi(points_at([], [])._replace(**none))
     assert math.isnan(surface.report.rmse_bp)
     assert np.isnan(surface.total_variance(np.zeros(3), 0.1)).all()
