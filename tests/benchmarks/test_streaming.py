@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import latency, peers, scaling, streaming
+from benchmarks import chain_streaming, latency, peers, scaling, streaming
 from benchmarks.arrow_streaming import run_features, settings_for
 from benchmarks.joined_log import balanced, busier, fill_events, joined_base, log_of
 from benchmarks.paced_market import Due, Market, Pace, percentiles
@@ -114,3 +114,11 @@ def test_latency_is_from_completion_and_from_the_bars_end() -> None:
     assert found["steps_ms"]["signals"]["p50"] == pytest.approx(5)
     assert found["steps_ms"]["universe"] == {"samples": 0}
     assert percentiles(np.arange(101).tolist())["p99"] == 99
+
+
+def test_chains_pass_from_kafka_to_features(tmp_path: Path) -> None:
+    """It compares every row with those of the stage before it reports."""
+    found = chain_streaming.measure(0.5, "mock", tmp_path)
+    assert (found["quotes"], found["updates"]) == (800, 20)
+    assert found["quotes_used"] > 300
+    assert 0 < found["latency_ms"]["p50"] < 1_000
