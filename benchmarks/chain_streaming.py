@@ -304,7 +304,7 @@ def main() -> None:
     )
     print(
         f"lag: p50 {found['first_third_p50_ms']} ms in the first third, {found['last_third_p50_ms']} in the last; "
-        f"the worker used {found['worker_cores']} cores; the stage alone takes {found['stage_ms_per_update']} ms a chain"
+        f"the worker used {found['worker_cores']} cores; the stage alone takes {found['stage_ms_per_update']} ms each"
     )
     named = {"benchmark": "chain_streaming", "broker": options.broker, "goal_p99_ms": GOAL_P99_MS, "ratio": None}
     print(json.dumps(named | found | where(("numpy", "numba", "polars", "pyarrow", "confluent-kafka"))))

@@ -28,7 +28,7 @@ from features.surface import (
 from features.surface.chain_surface import ChainSurface
 from features.surface.cleaning import Points
 from features.surface.quote_arbitrage import check_quotes
-from features.surface.svi import fit_svi_kernel, grid_ends
+from features.surface.svi import FIRMNESS, UNBOUNDED, fit_svi_kernel, grid_ends
 
 Array = np.ndarray[Any, Any]
 
@@ -132,7 +132,7 @@ def svi_fits(k: Array, w: Array, weight: Array) -> Array:
     out, cold = np.empty((len(k), 5)), np.full(5, np.nan)
     for i in range(len(k)):
         low, high = grid_ends(k[i], w[i])
-        fit_svi_kernel(k[i], w[i], weight[i], cold, low, high, out[i])
+        fit_svi_kernel(k[i], w[i], weight[i], UNBOUNDED, FIRMNESS, cold, low, high, out[i])
     return out
 
 

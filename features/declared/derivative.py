@@ -13,8 +13,8 @@ from typing import Final
 from features.feature import MINUTE, Feature, window_name
 from features.long_variance import HORIZONS_D
 
-SURFACE: Final = "features.surface.surface_features.surface_features"
-SWAP: Final = "features.surface.surface_features.variance_swap_level"
+SURFACE: Final = "features.surface.streamed_features.surface_features_kernel"
+SWAP: Final = "features.surface.streamed_features.variance_swap_level"
 FACTORS: Final = "features.surface.principal.principal_scores"
 FIT: Final = "features.surface.chain_surface.ChainSurface"
 FUNDING: Final = "features.carry.carry_features"
@@ -122,8 +122,8 @@ FEATURES: Final[tuple[Feature, ...]] = (
     _of_surface(
         "surface_arbitrage",
         "count",
-        "slices that cross the next, and verticals and butterflies between neighbouring quotes of an expiry that pay "
-        "when bought at the ask and sold at the bid",
+        "slices that had to be lowered to stay below the next, and calls that are bid for more than what is worth at "
+        "least as much (verticals, butterflies, calendars) costs at the ask",
         "no usable quote",
         "Cohen, Reisinger and Wang 2020, Detecting and repairing arbitrage in traded option prices",
         FIT,

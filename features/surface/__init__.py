@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from features.surface.arbitrage import ArbitrageReport, check_arbitrage
     from features.surface.black import YEAR_NS, black_delta, black_gamma, black_price, black_vega
-    from features.surface.chain_surface import ChainSurface
+    from features.surface.chain_surface import ChainSurface, StreamedSurface
     from features.surface.cleaning import CleaningRules, Points, Rule, clean, counts_of
     from features.surface.conversions import (
         coin_price,
@@ -36,17 +36,17 @@ if TYPE_CHECKING:
     from features.surface.heston import Heston, fit_heston, heston_price
     from features.surface.inversion import implied_volatility
     from features.surface.model import FitReport, SliceSurface, Smile, Surface
+    from features.surface.model_features import surface_features
     from features.surface.nonparametric import fit_nonparametric
     from features.surface.quote_arbitrage import check_quotes
     from features.surface.repair import Repair, repair_arbitrage
     from features.surface.sabr import SABR, fit_sabr, sabr_volatility
-    from features.surface.surface_features import surface_features
     from features.surface.svi import SVI, fit_svi
 
 _MODULES: Final = {
     "arbitrage": ("ArbitrageReport", "check_arbitrage"),
     "black": ("YEAR_NS", "black_delta", "black_gamma", "black_price", "black_vega"),
-    "chain_surface": ("ChainSurface",),
+    "chain_surface": ("ChainSurface", "StreamedSurface"),
     "cleaning": ("CleaningRules", "Points", "Rule", "clean", "counts_of"),
     "conversions": (
         "coin_price",
@@ -71,11 +71,11 @@ _MODULES: Final = {
     "heston": ("Heston", "fit_heston", "heston_price"),
     "inversion": ("implied_volatility",),
     "model": ("FitReport", "SliceSurface", "Smile", "Surface"),
+    "model_features": ("surface_features",),
     "nonparametric": ("fit_nonparametric",),
     "quote_arbitrage": ("check_quotes",),
     "repair": ("Repair", "repair_arbitrage"),
     "sabr": ("SABR", "fit_sabr", "sabr_volatility"),
-    "surface_features": ("surface_features",),
     "svi": ("SVI", "fit_svi"),
 }
 _MODULE: Final = {name: module for module, names in _MODULES.items() for name in names}
@@ -95,6 +95,7 @@ __all__ = [
     "Rule",
     "SliceSurface",
     "Smile",
+    "StreamedSurface",
     "Surface",
     "black_delta",
     "black_gamma",

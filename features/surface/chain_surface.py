@@ -8,9 +8,11 @@ few numbers an expiry and goes into the checkpoint, so a surface that was restor
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from features.events import NANO
 from features.kernel import kernel
@@ -18,12 +20,13 @@ from features.surface.black import YEAR_NS, black_price_kernel
 from features.surface.cleaning import CleaningRules, clean_chain, weigh_points
 from features.surface.essvi_fit import fit_essvi_kernel
 from features.surface.essvi_surface import PRIOR_WEIGHT, prior_slices
+from features.surface.model import ExpiryFit, FitReport, FloatArray, SurfaceOf
 from features.surface.principal import NAMES as FACTORS
 from features.surface.principal import NODES, STATE, nodes_of, principal_scores
 from features.surface.quote_arbitrage import TOLERANCE, count_dear
-from features.surface.slices import fit_slices, slice_variance
-from features.surface.surface_features import NAMES as SHAPE
-from features.surface.surface_features import surface_features
+from features.surface.slices import fit_slices, slice_variance, variance_at
+from features.surface.streamed_features import NAMES as SHAPE
+from features.surface.streamed_features import surface_features_kernel
 
 Array = np.ndarray[Any, Any]
 
@@ -70,6 +73,35 @@ def _tradable(start_F: Array, years_E: Array, k: Array, bid: Array, ask: Array) 
             call_bid[i] = black_price_kernel(1.0, x[i], years_E[e], bid[i], True)
             call_ask[i] = black_price_kernel(1.0, x[i], years_E[e], ask[i], True)
     return int(count_dear(start_F, x, call_bid, call_ask, TOLERANCE).sum())
+
+
+@kernel
+def _variances(years_E: Array, essvi_E3: Array, svi_E5: Array, k: Array, years: Array, out: Array) -> None:
+    for i in range(len(out)):
+        out[i] = variance_at(years_E, essvi_E3, svi_E5, k[i], years[i])
+
+
+@dataclass(frozen=True)
+class StreamedSurface(SurfaceOf):
+    """What a :class:`ChainSurface` was at a moment, as a surface among others (:mod:`features.surface.slices`).
+
+    Args:
+        years_E: times to expiry, increasing.
+        essvi_E3, svi_E5: slices of both kinds; NaN in the second where the first stands in.
+        report: its expiries; how they were fitted was not kept.
+    """
+
+    years_E: FloatArray
+    essvi_E3: FloatArray
+    svi_E5: FloatArray
+    report: FitReport
+
+    def total_variance(self, k: ArrayLike, years: ArrayLike) -> FloatArray:
+        """w(k, T), of the broadcast shape; NaN without any slice and for times that are not positive."""
+        x, t = np.broadcast_arrays(np.asarray(k, np.float64), np.asarray(years, np.float64))
+        out = np.empty(x.size)
+        _variances(self.years_E, self.essvi_E3, self.svi_E5, x.flatten(), t.flatten(), out)
+        return out.reshape(x.shape)
 
 
 class ChainSurface:
@@ -121,22 +153,30 @@ class ChainSurface:
         essvi = np.empty((len(expiry), 3))
         fit_essvi_kernel(start, k, w, weight, prior, weights, essvi)
         svi = np.full((len(expiry), 5), np.nan)
-        crossings = fit_slices(start, k, w, weight, essvi, warm, MIN_SVI, svi)
+        bid_w = low**2 * np.repeat(years, np.diff(start))
+        lowered = fit_slices(start, k, bid_w, w, weight, essvi, warm, MIN_SVI, svi)
         fitted = self._fitted_of(expiry)
         for e in np.flatnonzero(np.diff(start)):
             fitted[e] = quoted_ns[row[start[e] : start[e + 1]]].max()
         self.expiry_E, self.years_E, self.essvi_E3, self.svi_E5, self.fitted_E = expiry, years, essvi, svi, fitted
         out = np.full(len(VALUES), np.nan)
-        surface_features(years, essvi, svi, out[:_FACTORS])
+        surface_features_kernel(years, essvi, svi, out[:_FACTORS])
         quality = out[_QUALITY:]
         _quality(start, years, k, low, middle, high, essvi, svi, quality)
         if len(k):
             self.fitted_ns = max(self.fitted_ns, int(fitted.max()))
-            quality[2] = crossings + _tradable(start, years, k, low, high)
+            quality[2] = lowered + _tradable(start, years, k, low, high)
             x = np.empty(NODES)
             nodes_of(years, essvi, svi, x)
             principal_scores(self.factors, x, now_ns, out[_FACTORS:_QUALITY])
         return out
+
+    @property
+    def surface(self) -> StreamedSurface:
+        """As of the last update."""
+        expiries = zip(self.expiry_E.tolist(), self.years_E.tolist(), strict=True)
+        fits = tuple(ExpiryFit(expiry, years, 0, math.nan, 0, 0) for expiry, years in expiries)
+        return StreamedSurface(self.years_E, self.essvi_E3, self.svi_E5, FitReport("streamed", fits, math.nan))
 
     def _fitted_of(self, expiry: Array) -> Array:
         known = dict(zip(self.expiry_E.tolist(), self.fitted_E.tolist(), strict=True))

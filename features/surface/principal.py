@@ -17,7 +17,7 @@ import numpy as np
 from features.events import NANO
 from features.kernel import kernel
 from features.surface.slices import variance_at
-from features.surface.surface_features import volatility_at_delta
+from features.surface.streamed_features import volatility_at_delta
 
 Array = np.ndarray[Any, Any]
 

@@ -2,9 +2,10 @@
 
 eSSVI's three numbers an expiry exclude arbitrage, but not half a vol point of misfit at the money of a crypto smile;
 SVI's five meet it. So each expiry has both, and SVI's is taken where Durrleman's g stays positive and the slice lies
-below the one after it, on a grid; else the eSSVI slice stands in. The last expiry is fitted first: it is quoted
-furthest out, and what lies beyond the quotes of an earlier one has to stay below it. Between slices total variance is
-linear at fixed log-moneyness; before the first and beyond the last the smile keeps its volatilities.
+below the one after it, on a grid that reaches six of that one's deviations; else the eSSVI slice stands in. The last
+expiry is fitted first: it is quoted furthest out, and what lies beyond the quotes of an earlier one has to stay below
+it; in turn, what lies beyond its own quotes is kept above what is bid at earlier expiries. Between slices total
+variance is linear at fixed log-moneyness; before the first and beyond the last the smile keeps its volatilities.
 """
 
 from __future__ import annotations
@@ -16,15 +17,22 @@ import numpy as np
 
 from features.kernel import kernel
 from features.surface.essvi import essvi_variance
-from features.surface.svi import GRID, REACH, fit_svi_kernel, grid_ends, lowest_butterfly, svi_variance
+from features.surface.svi import FIRMNESS, GRID, REACH, fit_svi_kernel, grid_ends, lowest_butterfly, svi_variance
 
 Array = np.ndarray[Any, Any]
 
-TURNS: Final = 6
 SPAN: Final = 1.0
 """Standard deviations that the points of an SVI slice span: what five numbers say of a closer cluster is its noise."""
+FAR: Final = 12
+"""Stations on either side beyond the grid."""
+BEND: Final = 9
+"""Stations about the later slice's bend, half of its s apart: a narrow one fits between those of the grid."""
+STATIONS: Final = GRID + 2 * FAR + BEND
+MAX_REACH: Final = 6.0
+"""How far out slices are kept apart, in standard deviations of the later one."""
 CLEARANCE: Final = 1e-3
-"""Share of the ceiling's variance below it at which a point is put that a fit is to pass."""
+"""Share of the ceiling's variance that a slice aims to stay below it: for what a penalty leaves, and for what lies
+between two stations."""
 
 
 @kernel
@@ -54,63 +62,89 @@ def variance_at(years_E: Array, essvi_E3: Array, svi_E5: Array, k: float, years:
 
 
 @kernel
-def _is_below(svi: Array, low: float, high: float, ceiling: Array, is_bounded: bool) -> bool:
-    for i in range(GRID if is_bounded else 0):
-        if svi_variance(svi[0], svi[1], svi[2], svi[3], svi[4], low + (high - low) * i / (GRID - 1)) > ceiling[i]:
+def _stations(low: float, high: float, far: float, later: Array, k: Array) -> None:
+    """Where a slice is compared with the one after it.
+
+    On its grid, ever further out to ``far`` on both sides, and about the bend of the later SVI slice, if it is one.
+    """
+    for i in range(GRID):
+        k[i] = low + (high - low) * i / (GRID - 1)
+    for i in range(FAR):
+        share = (i + 1) / FAR
+        k[GRID + 2 * i] = low * (max(far, -2.0 * low) / -low) ** share
+        k[GRID + 2 * i + 1] = high * (max(far, 2.0 * high) / high) ** share
+    for i in range(BEND):
+        k[GRID + 2 * FAR + i] = 0.0 if math.isnan(later[0]) else later[3] + later[4] * (i - BEND // 2) / 2.0
+
+
+@kernel
+def _is_below(svi: Array, low: float, high: float, ceiling: Array) -> bool:
+    for i in range(ceiling.shape[1]):
+        if svi_variance(svi[0], svi[1], svi[2], svi[3], svi[4], ceiling[0, i]) > ceiling[1, i]:
             return False
     return lowest_butterfly(svi, low, high) >= 0.0
 
 
 @kernel
-def _fit_below(
-    k: Array, w: Array, weight: Array, warm: Array, low: float, high: float, ceiling: Array, svi: Array
+def _fit_within(
+    k: Array, w: Array, weight: Array, bounds: Array, warm: Array, low: float, high: float, ceiling: Array, svi: Array
 ) -> bool:
-    """Fit an SVI slice that stays below a ceiling on its grid (0: none); whether there is one without butterflies.
+    """Fit an SVI slice within bounds; whether there is one that stays below the ceiling and has no butterflies.
 
-    Where a fit pierces it, points on the ceiling join the quotes, with ever more weight: the wing of an expiry beyond
-    its quotes bends to what the next one, which is quoted further out, allows.
+    A warm start may lead into a valley of its own: where what it finds is not free, or misses the quotes by more than
+    half their spreads, the slice is fitted anew as well, and the better one taken.
     """
-    n = len(k)
-    all_k, all_w, all_weight = np.empty(n + GRID), np.empty(n + GRID), np.zeros(n + GRID)
-    all_k[:n], all_w[:n], all_weight[:n] = k, w, weight
-    mean = 0.0
-    for i in range(n):
-        mean += weight[i] / n
-    for i in range(GRID):
-        all_k[n + i] = low + (high - low) * i / (GRID - 1)
-        all_w[n + i] = ceiling[i] * (1.0 - CLEARANCE)
-    begin = warm.copy()
-    for _ in range(TURNS):
-        fit_svi_kernel(all_k, all_w, all_weight, begin, low, high, svi)
-        begin[:] = svi
-        pierced = False
-        for i in range(GRID):
-            if ceiling[i] > 0.0 and svi_variance(svi[0], svi[1], svi[2], svi[3], svi[4], all_k[n + i]) > ceiling[i]:
-                all_weight[n + i] = max(all_weight[n + i] * 16.0, mean)
-                pierced = True
-        if not pierced:
-            return lowest_butterfly(svi, low, high) >= 0.0
-    return False
+    trial = np.empty(5)
+    least, _ = fit_svi_kernel(k, w, weight, bounds, FIRMNESS, warm, low, high, svi)
+    if not _is_below(svi, low, high, ceiling):
+        least = math.inf
+    if math.isnan(warm[0]) or least <= len(k):
+        return least < math.inf
+    cost, _ = fit_svi_kernel(k, w, weight, bounds, FIRMNESS, np.full(5, math.nan), low, high, trial)
+    if cost < least and _is_below(trial, low, high, ceiling):
+        svi[:] = trial
+        return True
+    return least < math.inf
+
+
+@kernel
+def _bounds(k_Q: Array, bid_w_Q: Array, first: int, stop: int, ceiling: Array, bounds: Array) -> int:
+    """What the slice of points ``first`` to ``stop`` is kept within; how many bounds there are.
+
+    Above: the ceiling, less the clearance. Below, beyond its own quotes: what is bid for the same log-moneyness at
+    earlier expiries, since a later option is worth no less.
+    """
+    count = int(ceiling.shape[1])
+    bounds[0, :count], bounds[1, :count], bounds[2, :count] = ceiling[0], ceiling[1] * (1.0 - CLEARANCE), 1.0
+    for i in range(first):
+        if k_Q[i] < k_Q[first] or k_Q[i] > k_Q[stop - 1]:
+            bounds[0, count], bounds[1, count], bounds[2, count] = k_Q[i], bid_w_Q[i], -1.0
+            count += 1
+    return count
 
 
 @kernel
 def fit_slices(
-    start_F: Array, k_Q: Array, w_Q: Array, weight_Q: Array, essvi_E3: Array, warm_E5: Array, least: int, svi_E5: Array
-) -> int:
+    start_F: Array, k_Q: Array, bid_w_Q: Array, w_Q: Array, weight_Q: Array, essvi_E3: Array, warm_E5: Array,
+    least: int, svi_E5: Array,
+) -> int:  # fmt: skip
     """Fit SVI slices where there are enough points, far enough apart, each below the next one; NaN where none is free.
 
     Args:
         start_F, k_Q, w_Q, weight_Q: points as :func:`features.surface.essvi_fit.fit_essvi_kernel` has them.
-        essvi_E3: the slices that stand in.
+        bid_w_Q: total variance of their bids.
+        essvi_E3: the slices that stand in; those that cross the one after are lowered until they do not. All three
+            numbers times a share below one: total variance times that share, and still no butterfly.
         warm_E5: SVI slices to begin with, and what stays where there is no point; NaN for none.
         least: points that an SVI slice wants.
         svi_E5: gets a, b, rho, m, s of every expiry.
 
     Returns:
-        How many slices that stand in cross the one after, on the grid.
+        How many slices that stand in crossed the one after, and were lowered.
     """
-    crossings = 0
-    none, ceiling = np.full(5, math.nan), np.zeros(GRID)
+    lowered = 0
+    everywhere, bounds = np.empty((2, STATIONS)), np.empty((3, STATIONS + len(k_Q)))
+    none = np.full(5, math.nan)
     last = len(essvi_E3) - 1
     for e in range(last, -1, -1):
         svi_E5[e] = none
@@ -118,18 +152,24 @@ def fit_slices(
         low, high = -REACH * math.sqrt(essvi_E3[e, 0]), REACH * math.sqrt(essvi_E3[e, 0])
         if b > a:
             low, high = grid_ends(k_Q[a:b], w_Q[a:b])
+        ceiling = everywhere[:, : STATIONS if e < last else 0]
         if e < last:
-            for i in range(GRID):
-                ceiling[i] = slice_variance(essvi_E3[e + 1], svi_E5[e + 1], low + (high - low) * i / (GRID - 1))
-        if b == a and not math.isnan(warm_E5[e, 0]) and _is_below(warm_E5[e], low, high, ceiling, e < last):
+            far = MAX_REACH * math.sqrt(slice_variance(essvi_E3[e + 1], svi_E5[e + 1], 0.0))
+            _stations(low, high, far, svi_E5[e + 1], ceiling[0])
+            for i in range(STATIONS):
+                ceiling[1, i] = slice_variance(essvi_E3[e + 1], svi_E5[e + 1], ceiling[0, i])
+        if b == a and not math.isnan(warm_E5[e, 0]) and _is_below(warm_E5[e], low, high, ceiling):
             svi_E5[e] = warm_E5[e]
             continue
         if b - a >= least and k_Q[b - 1] - k_Q[a] >= SPAN * math.sqrt(essvi_E3[e, 0]):
-            if _fit_below(k_Q[a:b], w_Q[a:b], weight_Q[a:b], warm_E5[e], low, high, ceiling, svi_E5[e]):
+            within = bounds[:, : _bounds(k_Q, bid_w_Q, a, b, ceiling, bounds)]
+            if _fit_within(k_Q[a:b], w_Q[a:b], weight_Q[a:b], within, warm_E5[e], low, high, ceiling, svi_E5[e]):
                 continue
             svi_E5[e] = none
-        for i in range(GRID if e < last else 0):
-            if slice_variance(essvi_E3[e], none, low + (high - low) * i / (GRID - 1)) > ceiling[i]:
-                crossings += 1
-                break
-    return crossings
+        share = 1.0
+        for i in range(ceiling.shape[1]):
+            share = min(share, ceiling[1, i] / slice_variance(essvi_E3[e], none, ceiling[0, i]))
+        if share < 1.0:
+            essvi_E3[e] *= share * (1.0 - CLEARANCE)
+            lowered += 1
+    return lowered

@@ -27,10 +27,10 @@ Array = np.ndarray[Any, Any]
 
 STEPS: Final = 160
 GRID: Final = 41
-FAR: Final = 16
+FAR: Final = 24
 """Points on either side beyond the grid, each ``_GROWTH`` further out: a wing that looks free at four deviations may
 bend the price of a call upwards at six."""
-_GROWTH: Final = 1.15
+_GROWTH: Final = 1.1
 NEAR: Final = 10
 """Points on either side of m, from s / 2 on, each 1.6 times as far: what is beside a narrow bend falls into the grid's
 gaps."""
@@ -42,6 +42,9 @@ _STARTS: Final = 5
 """Of s that a fit without a warm start tries: from ``_FIRST_S`` of the grid's width, each 2.5 times the one before."""
 _TOLERANCE: Final = 1e-10
 _PENALTY: Final = 1e6
+FIRMNESS: Final = 1e4
+"""Weight of what is beyond a bound, in mean weights of a point."""
+_TURNS: Final = 8
 _MARGIN: Final = 1e-3
 """By which conditions hold on the grid: between its points, and after the simplex has settled, something is lost."""
 _WIDEST: Final = 2.0
@@ -70,27 +73,15 @@ def svi_butterfly(a: float, b: float, rho: float, m: float, s: float, k: float) 
 
 
 @kernel
-def _inner(k: Array, w: Array, weight: Array, m: float, s: float, out: Array) -> float:
-    """The best (a, d, c) at m and s into ``out``; the sum of squares.
+def _wedge(
+    n0: float, n1: float, n2: float, n11: float, n12: float, n22: float, v0: float, v1: float, v2: float, vv: float,
+    s: float, out: Array,
+) -> bool:  # fmt: skip
+    """The best (a, d, c) of the normal equations into ``out``; whether there is one.
 
-    The normal equations of three unknowns; where their solution leaves the allowed wedge, the best on each of its
-    edges, of which each is a linear problem of one unknown less.
+    Where their solution leaves the allowed wedge, the best on each of its edges, of which each is a linear problem of
+    one unknown less.
     """
-    n0 = n1 = n2 = n11 = n12 = n22 = v0 = v1 = v2 = vv = 0.0
-    for i in range(len(k)):
-        y = (k[i] - m) / s
-        z = math.sqrt(1.0 + y * y)
-        u = weight[i]
-        n0 += u
-        n1 += u * y
-        n2 += u * z
-        n11 += u * y * y
-        n12 += u * y * z
-        n22 += u * z * z
-        v0 += u * w[i]
-        v1 += u * y * w[i]
-        v2 += u * z * w[i]
-        vv += u * w[i] * w[i]
     best = math.inf
     # Bases of the wedge's faces: (d, c) = p x + q y. Inside it both are free; on an edge d = +-c, or c + |d| = 2 s.
     for face in range(7):
@@ -151,7 +142,72 @@ def _inner(k: Array, w: Array, weight: Array, m: float, s: float, out: Array) ->
             out[0], out[1], out[2] = a, d, c
         if face == 0 and not lifted:
             break
-    return max(best, 0.0)
+    return best < math.inf
+
+
+@kernel
+def _inner(k: Array, w: Array, weight: Array, bounds: Array, excess: float, m: float, s: float, out: Array) -> float:
+    """The best (a, d, c) at m and s into ``out``; the sum of squares, with that of what lies beyond the bounds.
+
+    That counts on one side only, so the problem is convex: solved, the bounds that the solution breaks join the normal
+    equations and those that it no longer breaks leave them, until none does.
+    """
+    n0 = n1 = n2 = n11 = n12 = n22 = v0 = v1 = v2 = vv = 0.0
+    for i in range(len(k)):
+        y = (k[i] - m) / s
+        z = math.sqrt(1.0 + y * y)
+        u = weight[i]
+        n0 += u
+        n1 += u * y
+        n2 += u * z
+        n11 += u * y * y
+        n12 += u * y * z
+        n22 += u * z * z
+        v0 += u * w[i]
+        v1 += u * y * w[i]
+        v2 += u * z * w[i]
+        vv += u * w[i] * w[i]
+    if not _wedge(n0, n1, n2, n11, n12, n22, v0, v1, v2, vv, s, out):
+        return math.inf
+    count = bounds.shape[1]
+    active = np.zeros(count, np.bool_)
+    for _ in range(_TURNS if count else 0):
+        p0, p1, p2, p11, p12, p22 = n0, n1, n2, n11, n12, n22
+        q0, q1, q2, qq = v0, v1, v2, vv
+        changed = False
+        for i in range(count):
+            y = (bounds[0, i] - m) / s
+            z = math.sqrt(1.0 + y * y)
+            broken = (out[0] + out[1] * y + out[2] * z - bounds[1, i]) * bounds[2, i] > 0.0
+            changed |= broken != active[i]
+            active[i] = broken
+            if broken:
+                p0 += excess
+                p1 += excess * y
+                p2 += excess * z
+                p11 += excess * y * y
+                p12 += excess * y * z
+                p22 += excess * z * z
+                q0 += excess * bounds[1, i]
+                q1 += excess * y * bounds[1, i]
+                q2 += excess * z * bounds[1, i]
+                qq += excess * bounds[1, i] * bounds[1, i]
+        if not changed:
+            break
+        if not _wedge(p0, p1, p2, p11, p12, p22, q0, q1, q2, qq, s, out):
+            return math.inf
+    # Not from the normal equations, whose squares cancel.
+    total = 0.0
+    for i in range(len(k)):
+        y = (k[i] - m) / s
+        rest = out[0] + out[1] * y + out[2] * math.sqrt(1.0 + y * y) - w[i]
+        total += weight[i] * rest * rest
+    for i in range(count):
+        y = (bounds[0, i] - m) / s
+        rest = out[0] + out[1] * y + out[2] * math.sqrt(1.0 + y * y) - bounds[1, i]
+        if rest * bounds[2, i] > 0.0:
+            total += excess * rest * rest
+    return total
 
 
 @kernel
@@ -194,10 +250,11 @@ def check_point(raw: Array, low: float, high: float, i: int) -> float:
 
 @kernel
 def _outer(
-    k: Array, w: Array, weight: Array, low: float, high: float, m: float, log_s: float, inner: Array, raw: Array
-) -> float:
+    k: Array, w: Array, weight: Array, bounds: Array, excess: float, low: float, high: float, m: float,
+    log_s: float, inner: Array, raw: Array,
+) -> float:  # fmt: skip
     s = math.exp(log_s)
-    cost = _inner(k, w, weight, m, s, inner)
+    cost = _inner(k, w, weight, bounds, excess, m, s, inner)
     if math.isinf(cost):
         return cost
     _raw(inner, m, s, raw)
@@ -222,12 +279,14 @@ def _sorted(simplex: Array, cost: Array) -> None:
 
 @kernel
 def _descend(
-    k: Array, w: Array, weight: Array, low: float, high: float, m: float, log_s: float, spread: float, raw: Array
-) -> tuple[float, int]:
+    k: Array, w: Array, weight: Array, bounds: Array, excess: float, low: float, high: float, m: float,
+    log_s: float, spread: float, raw: Array,
+) -> tuple[float, int]:  # fmt: skip
     """Nelder and Mead's simplex from (m, log s); its best into ``raw``, the cost and how many steps were taken.
 
     Args:
-        k, w, weight, low, high: as in :func:`fit_svi_kernel`.
+        k, w, weight, bounds, low, high: as in :func:`fit_svi_kernel`.
+        excess: weight of what is beyond the bounds.
         m, log_s: to begin with.
         spread: of the first simplex: of log s, and a fifth of it of m in widths of the grid.
         raw: gets a, b, rho, m, s.
@@ -238,7 +297,7 @@ def _descend(
     for i in range(3):
         simplex[i, 0] = m + (0.2 * spread * width if i == 1 else 0.0)
         simplex[i, 1] = log_s + (spread if i == 2 else 0.0)
-        cost[i] = _outer(k, w, weight, low, high, simplex[i, 0], simplex[i, 1], inner, raw)
+        cost[i] = _outer(k, w, weight, bounds, excess, low, high, simplex[i, 0], simplex[i, 1], inner, raw)
     steps = 0
     while steps < STEPS:
         steps += 1
@@ -251,10 +310,10 @@ def _descend(
         middle_s = 0.5 * (simplex[0, 1] + simplex[1, 1])
         way_m, way_s = middle_m - simplex[2, 0], middle_s - simplex[2, 1]
         m, log_s = middle_m + way_m, min(max(middle_s + way_s, lowest_s), highest_s)
-        reflected = _outer(k, w, weight, low, high, m, log_s, inner, raw)
+        reflected = _outer(k, w, weight, bounds, excess, low, high, m, log_s, inner, raw)
         if reflected < cost[0]:
             far_m, far_s = middle_m + 2.0 * way_m, min(max(middle_s + 2.0 * way_s, lowest_s), highest_s)
-            far = _outer(k, w, weight, low, high, far_m, far_s, inner, raw)
+            far = _outer(k, w, weight, bounds, excess, low, high, far_m, far_s, inner, raw)
             if far < reflected:
                 m, log_s, reflected = far_m, far_s, far
         if reflected < cost[1]:
@@ -262,32 +321,38 @@ def _descend(
             continue
         towards = 0.5 if reflected < cost[2] else -0.5
         m, log_s = middle_m + towards * way_m, middle_s + towards * way_s
-        near = _outer(k, w, weight, low, high, m, log_s, inner, raw)
+        near = _outer(k, w, weight, bounds, excess, low, high, m, log_s, inner, raw)
         if near < min(reflected, cost[2]):
             simplex[2, 0], simplex[2, 1], cost[2] = m, log_s, near
             continue
         for i in range(1, 3):
             for axis in range(2):
                 simplex[i, axis] = 0.5 * (simplex[i, axis] + simplex[0, axis])
-            cost[i] = _outer(k, w, weight, low, high, simplex[i, 0], simplex[i, 1], inner, raw)
+            cost[i] = _outer(k, w, weight, bounds, excess, low, high, simplex[i, 0], simplex[i, 1], inner, raw)
     _sorted(simplex, cost)
-    return _outer(k, w, weight, low, high, simplex[0, 0], simplex[0, 1], inner, raw), steps
+    return _outer(k, w, weight, bounds, excess, low, high, simplex[0, 0], simplex[0, 1], inner, raw), steps
 
 
 @kernel
 def fit_svi_kernel(
-    k: Array, w: Array, weight: Array, warm: Array, low: float, high: float, raw: Array
+    k: Array, w: Array, weight: Array, bounds: Array, firmness: float, warm: Array, low: float, high: float, raw: Array
 ) -> tuple[float, int]:
     """The best (a, b, rho, m, s) into ``raw``; the cost and how many steps were taken.
 
     Args:
         k, w, weight: points; at least one, and of positive weight.
+        bounds: log-moneynesses, total variances, and 1 where the smile shall not exceed these, -1 where it shall not
+            fall below them; shape (3, B).
+        firmness: weight of what is beyond them, in mean weights of a point.
         warm: (a, b, rho, m, s) to begin with; NaN for none.
         low, high: ends of the grid (:func:`grid_ends`).
         raw: gets the parameters, shape (5,).
     """
+    excess = 0.0
+    for i in range(len(weight)):
+        excess += firmness * weight[i] / len(weight)
     if not math.isnan(warm[0]):
-        return _descend(k, w, weight, low, high, warm[3], math.log(max(warm[4], 1e-6)), 0.1, raw)
+        return _descend(k, w, weight, bounds, excess, low, high, warm[3], math.log(max(warm[4], 1e-6)), 0.1, raw)
     # A skewed smile has a second valley, where m lies beyond the lowest point: so one way down from either side, too.
     width = max(0.5 * (high - low), 1e-3)
     inner, trial = np.empty(3), np.empty(5)
@@ -297,15 +362,18 @@ def fit_svi_kernel(
         log_s, least = math.log(_FIRST_S * width), math.inf
         for j in range(_STARTS):
             each = math.log(_FIRST_S * width) + j * math.log(2.5)
-            found = _outer(k, w, weight, low, high, m, each, inner, trial)
+            found = _outer(k, w, weight, bounds, excess, low, high, m, each, inner, trial)
             if found < least:
                 log_s, least = each, found
-        found, taken = _descend(k, w, weight, low, high, m, log_s, 0.5, trial)
+        found, taken = _descend(k, w, weight, bounds, excess, low, high, m, log_s, 0.5, trial)
         steps += taken
         if found < best or i == 0:
             best = found
             raw[:] = trial
     return best, steps
+
+
+UNBOUNDED: Final[Array] = np.zeros((3, 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,7 +413,7 @@ def fit_svi(quotes: Points, warm: SliceSurface | None = None) -> SliceSurface:
             start[:] = (before.a, before.b, before.rho, before.m, before.s)
         raw = np.empty(5)
         low, high = grid_ends(quotes.k_Q[part], w[part])
-        _, steps = fit_svi_kernel(quotes.k_Q[part], w[part], weight[part], start, low, high, raw)
+        _, steps = fit_svi_kernel(quotes.k_Q[part], w[part], weight[part], UNBOUNDED, FIRMNESS, start, low, high, raw)
         smile = SVI(*raw.tolist())
         smiles.append(smile)
         volatility = np.sqrt(np.maximum(smile.total_variance(quotes.k_Q[part]), 0.0) / years)

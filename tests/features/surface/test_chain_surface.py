@@ -17,7 +17,7 @@ from features.surface.black import YEAR_NS
 from features.surface.chain_surface import MAX_AGE_NS, MIN_SVI, QUALITY, VALUES, ChainSurface
 from features.surface.cleaning import CleaningRules
 from features.surface.principal import NAMES as FACTORS
-from features.surface.surface_features import NAMES as SHAPE
+from features.surface.streamed_features import NAMES as SHAPE
 from features.surface.svi import svi_butterfly
 
 Array = np.ndarray[Any, Any]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pkgutil
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 
@@ -16,7 +18,11 @@ def test_every_public_name_is_found() -> None:
 
     assert implied_volatility is inverse
     assert float(implied_volatility(black_price(1.0, 1.0, 1.0, 0.5, True), 1.0, 1.0, 1.0, True)) == pytest.approx(0.5)
+    # A module of a public name would hide it, once anything has imported the module.
+    for module in pkgutil.iter_modules(features.surface.__path__):
+        import_module(f"features.surface.{module.name}")
     for name in features.surface.__all__:
+        assert callable(getattr(features.surface, name)) or name == "YEAR_NS"
         assert getattr(features.surface, name).__doc__ or name == "YEAR_NS"
 
 

@@ -19,7 +19,7 @@ from features.surface.principal import (
     principal_scores,
 )
 from features.surface.slices import variance_at
-from features.surface.surface_features import volatility_at_delta
+from features.surface.streamed_features import volatility_at_delta
 
 Array = np.ndarray[Any, Any]
 

@@ -13,7 +13,13 @@ from scipy.stats import norm
 
 from features.surface.black import black_price
 from features.surface.slices import variance_at
-from features.surface.surface_features import DAYS, NAMES, surface_features, variance_swap_level, volatility_at_delta
+from features.surface.streamed_features import (
+    DAYS,
+    NAMES,
+    surface_features_kernel,
+    variance_swap_level,
+    volatility_at_delta,
+)
 
 Array = np.ndarray[Any, Any]
 
@@ -32,7 +38,7 @@ FLAT[:, 4] = 0.1
 
 def features_of(years: Array, essvi: Array, svi: Array) -> dict[str, float]:
     out = np.empty(len(NAMES))
-    surface_features(years, essvi, svi, out)
+    surface_features_kernel(years, essvi, svi, out)
     return dict(zip(NAMES, out.tolist(), strict=True))
 
 

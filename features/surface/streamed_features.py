@@ -1,7 +1,8 @@
-"""What a surface says, in numbers that a model and a trader read.
+"""What a surface says, in numbers that a model and a trader read: of the streamed one, in kernels.
 
 All at constant times to expiry, by the surface's interpolation. A volatility is in 1 / sqrt(year); deltas are forward
-deltas N(d1) of calls, so that the 25-delta put is where the call's is 75.
+deltas N(d1) of calls, so that the 25-delta put is where the call's is 75. :func:`features.surface.surface_features`
+reads the same off a surface of any model.
 """
 
 from __future__ import annotations
@@ -23,12 +24,13 @@ NAMES: Final = (
     "risk_reversal_25d", "butterfly_25d", "risk_reversal_10d", "butterfly_10d", "skew_slope_30d", "smile_curvature_30d",
     "term_slope", "term_curvature", "forward_iv_30d_90d", "variance_swap_7d", "variance_swap_30d",
 )  # fmt: skip
-"""In the order of :func:`surface_features`."""
+"""In the order of :func:`surface_features_kernel`."""
 
 _YEAR_D: Final = 365.0
-_STEP: Final = 1e-3
-_NODES: Final = 200
-_REACH: Final = 40.0
+STEP: Final = 1e-3
+"""Of the differences at the money, in log-moneyness."""
+SWAP_NODES: Final = 200
+SWAP_REACH: Final = 40.0
 """Standard deviations: the wings beyond eight are some basis points of a variance swap."""
 
 
@@ -66,20 +68,20 @@ def variance_swap_level(years_E: Array, essvi_E3: Array, svi_E5: Array, years: f
     rule in u, log-moneyness being two standard deviations times sinh(u): dense at the money, and far out in the wings.
     """
     deviation = math.sqrt(max(variance_at(years_E, essvi_E3, svi_E5, 0.0, years), 1e-12))
-    step = math.asinh(0.5 * _REACH) / _NODES
+    step = math.asinh(0.5 * SWAP_REACH) / SWAP_NODES
     total = 0.0
     for side in (-1.0, 1.0):
-        for i in range(_NODES + 1):
+        for i in range(SWAP_NODES + 1):
             k = side * 2.0 * deviation * math.sinh(step * i)
             volatility = _volatility(years_E, essvi_E3, svi_E5, k, years)
             price = black_price_kernel(1.0, math.exp(k), years, volatility, side > 0.0)
-            weight = 1.0 if i == 0 or i == _NODES else (4.0 if i % 2 == 1 else 2.0)
+            weight = 1.0 if i == 0 or i == SWAP_NODES else (4.0 if i % 2 == 1 else 2.0)
             total += weight * price * math.exp(-k) * 2.0 * deviation * math.cosh(step * i)
     return math.sqrt(max(2.0 / years * total * step / 3.0, 0.0))
 
 
 @kernel
-def surface_features(years_E: Array, essvi_E3: Array, svi_E5: Array, out: Array) -> None:
+def surface_features_kernel(years_E: Array, essvi_E3: Array, svi_E5: Array, out: Array) -> None:
     """The features of :data:`NAMES` into ``out``; NaN without any slice, and slopes in time with fewer than two.
 
     - risk reversal = s(call) - s(put), butterfly = (s(call) + s(put)) / 2 - s(0), at 30 days and equal deltas;
@@ -106,10 +108,10 @@ def surface_features(years_E: Array, essvi_E3: Array, svi_E5: Array, out: Array)
     call = volatility_at_delta(years_E, essvi_E3, svi_E5, month, 0.10)
     put = volatility_at_delta(years_E, essvi_E3, svi_E5, month, 0.90)
     out[7], out[8] = call - put, 0.5 * (call + put) - atm_30
-    low = _volatility(years_E, essvi_E3, svi_E5, -_STEP, month)
-    high = _volatility(years_E, essvi_E3, svi_E5, _STEP, month)
-    out[9] = (high - low) / (2.0 * _STEP)
-    out[10] = (high - 2.0 * atm_30 + low) / (_STEP * _STEP)
+    low = _volatility(years_E, essvi_E3, svi_E5, -STEP, month)
+    high = _volatility(years_E, essvi_E3, svi_E5, STEP, month)
+    out[9] = (high - low) / (2.0 * STEP)
+    out[10] = (high - 2.0 * atm_30 + low) / (STEP * STEP)
     if len(years_E) > 1:
         out[11] = atm_90 - atm_7
         out[12] = atm_30 - 0.5 * (atm_7 + atm_90)
