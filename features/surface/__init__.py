@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from features.surface.arbitrage import ArbitrageReport, check_arbitrage
     from features.surface.black import YEAR_NS, black_delta, black_gamma, black_price, black_vega
     from features.surface.chain_surface import ChainSurface, StreamedSurface
-    from features.surface.cleaning import CleaningRules, Points, Rule, clean, counts_of
+    from features.surface.cleaning import CleaningRules, Points, Rule, clean, counts_of, points_of_volatilities
     from features.surface.conversions import (
         coin_price,
         discounted,
@@ -47,7 +47,7 @@ _MODULES: Final = {
     "arbitrage": ("ArbitrageReport", "check_arbitrage"),
     "black": ("YEAR_NS", "black_delta", "black_gamma", "black_price", "black_vega"),
     "chain_surface": ("ChainSurface", "StreamedSurface"),
-    "cleaning": ("CleaningRules", "Points", "Rule", "clean", "counts_of"),
+    "cleaning": ("CleaningRules", "Points", "Rule", "clean", "counts_of", "points_of_volatilities"),
     "conversions": (
         "coin_price",
         "discounted",
@@ -121,6 +121,7 @@ __all__ = [
     "inverse_delta",
     "log_moneyness",
     "parity_forward",
+    "points_of_volatilities",
     "premium_adjusted_delta",
     "quote_price",
     "repair_arbitrage",

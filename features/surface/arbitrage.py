@@ -13,15 +13,23 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from features.surface.black import black_price
 from features.surface.essvi import no_butterfly, no_calendar
 from features.surface.essvi_surface import ESSVISurface
-from features.surface.model import FloatArray, Surface, durrleman
+from features.surface.model import FloatArray, Surface
+from features.surface.nonparametric import GridSurface
 
 GRID: Final = 201
 WIDTH: Final = 5.0
 """How far the grid reaches, in standard deviations of an expiry."""
+
+KNOWN: Final = 2.0
+"""Standard deviations within which every surface has a variance."""
+
+_ROUNDING: Final = 4e-16
+"""Of a price over the forward."""
 
 TOLERANCE: Final = 1e-9
 """A violation smaller than this (of g, of total variance, of a price over the forward) is the rounding of a double."""
@@ -32,10 +40,11 @@ class Violation:
     """One arbitrage.
 
     Args:
-        kind: butterfly, calendar or vertical.
+        kind: butterfly, calendar or vertical; or unknown, where a surface has no variance although it is near the
+            money (``KNOWN`` deviations): what is not known is not free.
         years: of the expiry; of a calendar the later one.
         k: log-moneyness.
-        size: by how much: of g, of total variance, of a price over the forward.
+        size: by how much: of g, of total variance, of a price over the forward; of what is unknown 1.
     """
 
     kind: str
@@ -52,11 +61,16 @@ class ArbitrageReport:
         by_variance: by Durrleman's g and total variance.
         by_price: by prices of calls.
         exact: whether the model's own condition excludes arbitrage everywhere; None where it has none.
+        points: that were looked at.
+        unknown: of these, how many the surface has no variance for, or none whose density has a digit left: in its
+            wings nothing was found, and nothing was excluded.
     """
 
     by_variance: tuple[Violation, ...]
     by_price: tuple[Violation, ...]
     exact: bool | None
+    points: int = 0
+    unknown: int = 0
 
     @property
     def is_free(self) -> bool:
@@ -81,21 +95,32 @@ def check_arbitrage(
     """
     own = np.array([fit.years for fit in surface.report.expiries])
     times = np.sort(np.concatenate([own, 0.5 * (own[1:] + own[:-1])])) if years is None else np.asarray(years, float)
-    if not len(times):
-        return ArbitrageReport((), (), None)
-    variances, prices = [], []
+    variances, prices = list[Violation](), list[Violation]()
+    points, unknown = 0, 0
     before: float | None = None
     for at in times.tolist():
-        deviation = math.sqrt(float(surface.total_variance(np.zeros(1), at)[0]))
-        k = np.linspace(-WIDTH * deviation, WIDTH * deviation, grid)
-        variances += _by_variance(surface, at, before, k, tolerance)
-        prices += _by_price(surface, at, before, k, tolerance)
+        money = float(surface.total_variance(np.zeros(1), at)[0])
+        if not 0.0 < money < math.inf:
+            variances.append(Violation("unknown", at, 0.0, 1.0))
+            continue
+        deviation = math.sqrt(money)
+        even = np.linspace(-WIDTH * deviation, WIDTH * deviation, grid)
+        bends = surface.bends(at)
+        k = np.unique(np.concatenate([even, bends[np.abs(bends) <= WIDTH * deviation]]))
+        found, dark = _by_variance(surface, at, before, k, tolerance)
+        variances += found
+        variances += _worst("unknown", at, k, np.where(dark & (np.abs(k) <= KNOWN * deviation), 1.0, 0.0), 0.5)
+        prices += _by_price(surface, at, before, even, tolerance)
+        points, unknown = points + len(k), unknown + int(dark.sum())
         before = at
-    exact = _exact(surface) if isinstance(surface, ESSVISurface) else None
-    return ArbitrageReport(tuple(variances), tuple(prices), exact)
+    return ArbitrageReport(tuple(variances), tuple(prices), _exact(surface), points, unknown)
 
 
-def _exact(surface: ESSVISurface) -> bool:
+def _exact(surface: Surface) -> bool | None:
+    if isinstance(surface, GridSurface):
+        return surface.is_free
+    if not isinstance(surface, ESSVISurface) or not len(surface.slice_E3):
+        return None
     slices = surface.slice_E3
     return all(no_butterfly(*each) for each in slices.tolist()) and all(
         no_calendar(*before, *after) for before, after in zip(slices[:-1].tolist(), slices[1:].tolist(), strict=True)
@@ -117,13 +142,20 @@ def _worst(kind: str, years: float, k: FloatArray, size: FloatArray, tolerance: 
 
 def _by_variance(
     surface: Surface, years: float, before: float | None, k: FloatArray, tolerance: float
-) -> list[Violation]:
-    w, first, second = surface.slopes(k, years)
-    # Differences of a fit that is not smooth to the last digit: g's rounding is that of w'' / 2.
-    found = _worst("butterfly", years, k, -durrleman(k, w, first, second), max(tolerance, surface.slope_error))
+) -> tuple[list[Violation], NDArray[np.bool_]]:
+    """What is found, and where the surface has no variance or g has no digit."""
+    w = surface.total_variance(k, years)
+    g, error = surface.butterfly(k, years)
+    is_negative = w <= 0.0
+    dark = (
+        ~np.isfinite(w) | (np.isfinite(error) & (error > 1.0)) | (~np.isfinite(g) & np.isfinite(error) & ~is_negative)
+    )
+    # A variance that is not positive is worth less than a straight line between its neighbours.
+    size = np.where(is_negative, np.inf, np.where(dark, 0.0, -g))
+    found = _worst("butterfly", years, k, np.where(size > error, size, 0.0), tolerance)
     if before is not None:
         found += _worst("calendar", years, k, surface.total_variance(k, before) - w, tolerance)
-    return found
+    return found, dark
 
 
 def _by_price(surface: Surface, years: float, before: float | None, k: FloatArray, tolerance: float) -> list[Violation]:
@@ -132,10 +164,11 @@ def _by_price(surface: Surface, years: float, before: float | None, k: FloatArra
     call = black_price(1.0, strike, years, surface.implied_volatility(k, years), True)
     slope = np.diff(call) / np.diff(strike)
     middle = 0.5 * (k[1:] + k[:-1])
-    found = _worst("vertical", years, middle, np.maximum(slope, -1.0 - slope), tolerance)
+    rounding = _ROUNDING / np.diff(strike)
+    found = _worst("vertical", years, middle, np.maximum(slope, -1.0 - slope) - rounding, tolerance)
     # The price of a butterfly of one unit at the middle strike: rounding of the prices over the strikes' distance.
-    rounding = 4e-16 * (1.0 / np.diff(strike)[1:] + 1.0 / np.diff(strike)[:-1])
-    found += _worst("butterfly", years, k[1:-1], slope[:-1] - slope[1:] - rounding, tolerance)
+    fall = slope[:-1] - slope[1:] - rounding[1:] - rounding[:-1]
+    found += _worst("butterfly", years, k[1:-1], fall, tolerance)
     if before is not None:
         earlier = black_price(1.0, strike, before, surface.implied_volatility(k, before), True)
         found += _worst("calendar", years, k, earlier - call, tolerance)

@@ -5,7 +5,7 @@ F N(d1) - K N(d2) and the put K N(-d2) - F N(-d1) (Black 1976, eq. 16, without i
 (inverse) option costs this price divided by F, in coin.
 
 Units: forward, strike and price in quote currency; expiry in years of 365 days; volatility in 1 / sqrt(year), so that
-``volatility**2 * expiry_years`` is dimensionless. Kernels take scalars, also inside other kernels; the functions
+``volatility**2 * expiry`` is dimensionless. Kernels take scalars, also inside other kernels; the functions
 without ``_kernel`` broadcast arrays. An input that is NaN, a negative volatility and a forward or strike that is not
 positive give NaN, except that at or after expiry the value no longer depends on the volatility.
 """
@@ -65,11 +65,11 @@ def normal_pdf(x: float) -> float:
 
 
 @kernel
-def _deviation(expiry_years: float, volatility: float) -> float:
+def _deviation(expiry: float, volatility: float) -> float:
     """Standard deviation s sqrt(T) of the log forward at expiry: 0 from expiry on, NaN when unknown."""
-    if expiry_years <= 0.0:
+    if expiry <= 0.0:
         return 0.0
-    return volatility * math.sqrt(expiry_years) if volatility >= 0.0 else math.nan
+    return volatility * math.sqrt(expiry) if volatility >= 0.0 else math.nan
 
 
 @kernel
@@ -83,9 +83,9 @@ def _is_unknown(forward: float, strike: float, deviation: float) -> bool:
 
 
 @kernel
-def black_price_kernel(forward: float, strike: float, expiry_years: float, volatility: float, is_call: bool) -> float:
+def black_price_kernel(forward: float, strike: float, expiry: float, volatility: float, is_call: bool) -> float:
     """Undiscounted price of one option; its intrinsic value when no variance is left."""
-    deviation = _deviation(expiry_years, volatility)
+    deviation = _deviation(expiry, volatility)
     if _is_unknown(forward, strike, deviation):
         return math.nan
     if deviation == 0.0:
@@ -98,9 +98,9 @@ def black_price_kernel(forward: float, strike: float, expiry_years: float, volat
 
 
 @kernel
-def black_delta_kernel(forward: float, strike: float, expiry_years: float, volatility: float, is_call: bool) -> float:
+def black_delta_kernel(forward: float, strike: float, expiry: float, volatility: float, is_call: bool) -> float:
     """Derivative of the price with respect to the forward: N(d1) for a call, N(d1) - 1 for a put."""
-    deviation = _deviation(expiry_years, volatility)
+    deviation = _deviation(expiry, volatility)
     if _is_unknown(forward, strike, deviation):
         return math.nan
     if deviation > 0.0:
@@ -111,79 +111,85 @@ def black_delta_kernel(forward: float, strike: float, expiry_years: float, volat
 
 
 @kernel
-def black_gamma_kernel(forward: float, strike: float, expiry_years: float, volatility: float) -> float:
+def black_gamma_kernel(forward: float, strike: float, expiry: float, volatility: float) -> float:
     """Second derivative with respect to the forward: n(d1) / (F s sqrt(T)); 0 when no variance is left."""
-    deviation = _deviation(expiry_years, volatility)
+    deviation = _deviation(expiry, volatility)
     if _is_unknown(forward, strike, deviation):
         return math.nan
     return normal_pdf(_d1(forward, strike, deviation)) / (forward * deviation) if deviation > 0.0 else 0.0
 
 
 @kernel
-def black_vega_kernel(forward: float, strike: float, expiry_years: float, volatility: float) -> float:
+def black_vega_kernel(forward: float, strike: float, expiry: float, volatility: float) -> float:
     """Derivative with respect to the volatility: F n(d1) sqrt(T); 0 when no variance is left."""
-    deviation = _deviation(expiry_years, volatility)
+    deviation = _deviation(expiry, volatility)
     if _is_unknown(forward, strike, deviation):
         return math.nan
-    return forward * normal_pdf(_d1(forward, strike, deviation)) * math.sqrt(expiry_years) if deviation > 0.0 else 0.0
+    return forward * normal_pdf(_d1(forward, strike, deviation)) * math.sqrt(expiry) if deviation > 0.0 else 0.0
 
 
 @kernel
-def _price_rows(forward: Any, strike: Any, expiry_years: Any, volatility: Any, is_call: Any, out: Any) -> None:
+def _price_rows(forward: Any, strike: Any, expiry: Any, volatility: Any, is_call: Any, out: Any) -> None:
     for i in range(len(out)):
-        out[i] = black_price_kernel(forward[i], strike[i], expiry_years[i], volatility[i], is_call[i])
+        out[i] = black_price_kernel(forward[i], strike[i], expiry[i], volatility[i], is_call[i])
 
 
 @kernel
-def _delta_rows(forward: Any, strike: Any, expiry_years: Any, volatility: Any, is_call: Any, out: Any) -> None:
+def _delta_rows(forward: Any, strike: Any, expiry: Any, volatility: Any, is_call: Any, out: Any) -> None:
     for i in range(len(out)):
-        out[i] = black_delta_kernel(forward[i], strike[i], expiry_years[i], volatility[i], is_call[i])
+        out[i] = black_delta_kernel(forward[i], strike[i], expiry[i], volatility[i], is_call[i])
 
 
 @kernel
-def _gamma_rows(forward: Any, strike: Any, expiry_years: Any, volatility: Any, _is_call: Any, out: Any) -> None:
+def _gamma_rows(forward: Any, strike: Any, expiry: Any, volatility: Any, _is_call: Any, out: Any) -> None:
     for i in range(len(out)):
-        out[i] = black_gamma_kernel(forward[i], strike[i], expiry_years[i], volatility[i])
+        out[i] = black_gamma_kernel(forward[i], strike[i], expiry[i], volatility[i])
 
 
 @kernel
-def _vega_rows(forward: Any, strike: Any, expiry_years: Any, volatility: Any, _is_call: Any, out: Any) -> None:
+def _vega_rows(forward: Any, strike: Any, expiry: Any, volatility: Any, _is_call: Any, out: Any) -> None:
     for i in range(len(out)):
-        out[i] = black_vega_kernel(forward[i], strike[i], expiry_years[i], volatility[i])
+        out[i] = black_vega_kernel(forward[i], strike[i], expiry[i], volatility[i])
 
 
 def broadcast_rows(rows: Callable[..., None], *columns: ArrayLike, is_call: ArrayLike) -> FloatArray:
     """Broadcast the columns and ``is_call``, and let ``rows`` fill an array of that shape."""
     *floats, calls = np.broadcast_arrays(*columns, is_call)
-    flat = [np.ascontiguousarray(column, dtype=np.float64).ravel() for column in floats]
+    flat = [_flat(column, np.float64) for column in floats]
     out = np.empty(calls.size)
-    rows(*flat, np.ascontiguousarray(calls, dtype=np.bool_).ravel(), out)
+    rows(*flat, _flat(calls, np.bool_), out)
     return out.reshape(calls.shape)
 
 
+def _flat(column: NDArray[Any], dtype: Any) -> NDArray[Any]:
+    flat = np.ascontiguousarray(column, dtype=dtype).ravel()
+    # A single value may still be numpy's view of a broadcast one, which numba warns of.
+    return flat.copy() if flat.size == 1 else flat
+
+
 def black_price(
-    forward: ArrayLike, strike: ArrayLike, expiry_years: ArrayLike, volatility: ArrayLike, is_call: ArrayLike
+    forward: ArrayLike, strike: ArrayLike, expiry: ArrayLike, volatility: ArrayLike, is_call: ArrayLike
 ) -> FloatArray:
     """Undiscounted prices in quote currency, F N(d1) - K N(d2) for calls; divide by the forward for coin prices.
 
     >>> round(float(black_price(100.0, 100.0, 1.0, 0.2, True)), 6)
     7.965567
     """
-    return broadcast_rows(_price_rows, forward, strike, expiry_years, volatility, is_call=is_call)
+    return broadcast_rows(_price_rows, forward, strike, expiry, volatility, is_call=is_call)
 
 
 def black_delta(
-    forward: ArrayLike, strike: ArrayLike, expiry_years: ArrayLike, volatility: ArrayLike, is_call: ArrayLike
+    forward: ArrayLike, strike: ArrayLike, expiry: ArrayLike, volatility: ArrayLike, is_call: ArrayLike
 ) -> FloatArray:
     """Forward deltas N(d1) of calls and N(d1) - 1 of puts, dimensionless."""
-    return broadcast_rows(_delta_rows, forward, strike, expiry_years, volatility, is_call=is_call)
+    return broadcast_rows(_delta_rows, forward, strike, expiry, volatility, is_call=is_call)
 
 
-def black_gamma(forward: ArrayLike, strike: ArrayLike, expiry_years: ArrayLike, volatility: ArrayLike) -> FloatArray:
+def black_gamma(forward: ArrayLike, strike: ArrayLike, expiry: ArrayLike, volatility: ArrayLike) -> FloatArray:
     """Gammas n(d1) / (F s sqrt(T)), per unit of quote currency; of calls and puts alike."""
-    return broadcast_rows(_gamma_rows, forward, strike, expiry_years, volatility, is_call=True)
+    return broadcast_rows(_gamma_rows, forward, strike, expiry, volatility, is_call=True)
 
 
-def black_vega(forward: ArrayLike, strike: ArrayLike, expiry_years: ArrayLike, volatility: ArrayLike) -> FloatArray:
+def black_vega(forward: ArrayLike, strike: ArrayLike, expiry: ArrayLike, volatility: ArrayLike) -> FloatArray:
     """Vegas F n(d1) sqrt(T), in quote currency per unit of volatility (100 vol points); of calls and puts alike."""
-    return broadcast_rows(_vega_rows, forward, strike, expiry_years, volatility, is_call=True)
+    return broadcast_rows(_vega_rows, forward, strike, expiry, volatility, is_call=True)

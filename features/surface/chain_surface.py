@@ -20,7 +20,7 @@ from features.surface.black import YEAR_NS, black_price_kernel
 from features.surface.cleaning import CleaningRules, clean_chain, weigh_points
 from features.surface.essvi_fit import fit_essvi_kernel
 from features.surface.essvi_surface import PRIOR_WEIGHT, prior_slices
-from features.surface.model import ExpiryFit, FitReport, FloatArray, SurfaceOf
+from features.surface.model import ExpiryFit, FitReport, FloatArray, SurfaceOf, about
 from features.surface.principal import NAMES as FACTORS
 from features.surface.principal import NODES, STATE, nodes_of, principal_scores
 from features.surface.quote_arbitrage import TOLERANCE, count_dear
@@ -102,6 +102,12 @@ class StreamedSurface(SurfaceOf):
         out = np.empty(x.size)
         _variances(self.years_E, self.essvi_E3, self.svi_E5, x.flatten(), t.flatten(), out)
         return out.reshape(x.shape)
+
+    def bends(self, years: float) -> FloatArray:
+        """Those of the SVI slices about a time."""
+        after = min(int(np.searchsorted(self.years_E, years)), len(self.years_E) - 1)
+        near = [self.svi_E5[e] for e in (after - 1, after) if 0 <= e < len(self.years_E)]
+        return np.concatenate([np.zeros(0), *(about(each[3], each[4]) for each in near if not np.isnan(each[0]))])
 
 
 class ChainSurface:

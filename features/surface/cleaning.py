@@ -13,7 +13,9 @@ from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from features.errors import BadInputError
 from features.kernel import kernel
 from features.surface.black import YEAR_NS
 from features.surface.inversion import implied_volatility_kernel
@@ -253,6 +255,53 @@ def clean(
     return Points(
         *clean_chain(expiry_ns, strike, is_call, bid, ask, forward, quoted_ns, len(expiry_ns), now_ns, *rules)
     )
+
+
+def points_of_volatilities(
+    years: ArrayLike,
+    k: ArrayLike,
+    mid: ArrayLike,
+    *,
+    bid: ArrayLike | None = None,
+    ask: ArrayLike | None = None,
+    now_ns: int = 0,
+) -> Points:
+    """Quotes that are volatilities already, as a fit takes them: nothing is inverted, and no rule but one applies.
+
+    Of two quotes of one time and log-moneyness the one of the narrower spread stays.
+
+    Args:
+        years: to expiry, of 365 days.
+        k: log-moneyness log(K / F).
+        mid, bid, ask: in 1 / sqrt(year); a bid or ask that is left out is the mid. All are broadcast together.
+        now_ns: the moment that ``years`` count from, ns since 1970 UTC; it tells one expiry in later quotes again.
+
+    Raises:
+        BadInputError: a number is unknown, a time or volatility is not positive, or a mid not between bid and ask.
+
+    >>> points = points_of_volatilities(0.25, [-0.1, 0.0, 0.1], [0.55, 0.5, 0.52])
+    >>> points.k_Q.tolist(), points.expiry_E.tolist()
+    ([-0.1, 0.0, 0.1], [7884000000000000])
+    """
+    given = (years, k, mid, mid if bid is None else bid, mid if ask is None else ask)
+    t, x, middle, low, high = (np.ravel(each) for each in np.broadcast_arrays(*(np.asarray(g, float) for g in given)))
+    good = np.isfinite(x) & (t > 0.0) & (low > 0.0) & (low <= middle) & (middle <= high) & np.isfinite(high + t)
+    if not good.all():
+        at = int(np.argmin(good))
+        raise BadInputError(
+            f"Quote {at} is none: years {t[at]}, k {x[at]}, bid {low[at]}, mid {middle[at]}, ask {high[at]}.",
+            "Leave out what is unknown: 0 < bid <= mid <= ask and 0 < years.",
+        )
+    expiry = now_ns + np.rint(t * YEAR_NS).astype(np.int64)
+    order = np.lexsort((np.arange(len(x)), middle, high - low, x, expiry))
+    same = (np.diff(expiry[order]) == 0) & (np.diff(x[order]) == 0.0)
+    kept = order[np.concatenate([np.ones(min(len(x), 1), bool), ~same])]
+    rule = np.full(len(x), Rule.DUPLICATE, np.int8)
+    rule[kept] = Rule.USED
+    expiry_E, counts = np.unique(expiry[kept], return_counts=True)
+    start_F = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    years_E = (expiry_E - now_ns) / YEAR_NS
+    return Points(expiry_E, years_E, start_F, x[kept], low[kept], middle[kept], high[kept], kept, rule)
 
 
 def counts_of(points: Points) -> dict[str, int]:

@@ -38,6 +38,7 @@ _FIT_TERMS: Final = 2048
 """Terms while a fit is under way: fewer bias it by basis points where the volatility of variance is large."""
 
 _VANISHED: Final = 1e-17
+_DENSITY_ERROR: Final = 1e-12
 
 _FEW: Final = 10
 """Quotes, of fewer of which five numbers are not told: weak residuals then keep them near where the fit began."""
@@ -186,9 +187,6 @@ class Heston(SurfaceOf):
     rho: float
     report: FitReport
 
-    slope_error = 1e-4
-    """Of central differences through an inversion."""
-
     @property
     def parameters(self) -> tuple[float, float, float, float, float]:
         """v0, kappa, theta, sigma, rho."""
@@ -206,6 +204,20 @@ class Heston(SurfaceOf):
             _variances(part, put, float(each), w)
             found[at] = w
         return found
+
+    def butterfly(self, k: ArrayLike, years: ArrayLike) -> tuple[FloatArray, FloatArray]:
+        """Durrleman's g = p(k) sqrt(2 pi w) exp(d2^2 / 2) from the density itself, and how exact it is known.
+
+        Differences of a volatility would tell nothing in the wings, where prices lose their digits.
+        """
+        x, t = np.broadcast_arrays(np.asarray(k, np.float64), np.asarray(years, np.float64))
+        w = self.total_variance(x, t)
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            d2 = -x / np.sqrt(w) - 0.5 * np.sqrt(w)
+            scale = np.sqrt(2.0 * np.pi * w) * np.exp(0.5 * d2 * d2)
+            # The density's own rounding is some 1e-14 of its peak, 1 / sqrt(w); that of w moves d2^2 / 2 as well.
+            error = _DENSITY_ERROR / np.sqrt(w) * scale
+        return self.density(x, t) * scale, np.where(np.isfinite(error), error, np.inf)
 
     def density(self, k: ArrayLike, years: ArrayLike) -> FloatArray:
         """Risk-neutral density of log(F_T / F) at k: the cosine series itself (Fang and Oosterlee 2008, eq. 11)."""

@@ -50,7 +50,7 @@ def _first_deviation(share: float, log_ratio: float) -> float:
 
 
 @kernel
-def implied_volatility_kernel(price: float, forward: float, strike: float, expiry_years: float, is_call: bool) -> float:
+def implied_volatility_kernel(price: float, forward: float, strike: float, expiry: float, is_call: bool) -> float:
     """Implied volatility of one option by Halley's iteration on the logarithm of its out-of-the-money price.
 
     With s = volatility sqrt(T), m = |log(K / F)| and d1, d2 = -m / s +- s / 2, both the out-of-the-money call and put
@@ -61,7 +61,7 @@ def implied_volatility_kernel(price: float, forward: float, strike: float, expir
         NaN at or below intrinsic value, at or above the bound (F for a call, K for a put), where the time value
         underflows, and when an input is unknown or not positive.
     """
-    if not (price > 0.0 and forward > 0.0 and strike > 0.0 and expiry_years > 0.0):
+    if not (price > 0.0 and forward > 0.0 and strike > 0.0 and expiry > 0.0):
         return math.nan
     share = _time_value_share(price, forward, strike, is_call)
     log_ratio = abs(math.log(strike / forward))
@@ -84,27 +84,27 @@ def implied_volatility_kernel(price: float, forward: float, strike: float, expir
         newton = math.log(value / share) / slope
         step = newton / max(0.5, 1.0 - 0.5 * newton * (d1 * d2 / deviation - slope))
         if abs(step) < _CUBIC * deviation:
-            return (deviation - step) / math.sqrt(expiry_years)
+            return (deviation - step) / math.sqrt(expiry)
         # An underflow makes the step NaN: then the bracket is halved.
         deviation = deviation - step
     # Only where the time value is below the rounding of the formula, so that the bracket is all there is to know.
-    return 0.5 * (low + high) / math.sqrt(expiry_years)
+    return 0.5 * (low + high) / math.sqrt(expiry)
 
 
 @kernel
-def _rows(price: Any, forward: Any, strike: Any, expiry_years: Any, is_call: Any, out: Any) -> None:
+def _rows(price: Any, forward: Any, strike: Any, expiry: Any, is_call: Any, out: Any) -> None:
     for i in range(len(out)):
-        out[i] = implied_volatility_kernel(price[i], forward[i], strike[i], expiry_years[i], is_call[i])
+        out[i] = implied_volatility_kernel(price[i], forward[i], strike[i], expiry[i], is_call[i])
 
 
 def implied_volatility(
-    price: ArrayLike, forward: ArrayLike, strike: ArrayLike, expiry_years: ArrayLike, is_call: ArrayLike
+    price: ArrayLike, forward: ArrayLike, strike: ArrayLike, expiry: ArrayLike, is_call: ArrayLike
 ) -> NDArray[np.float64]:
     """Black-76 implied volatilities of undiscounted prices.
 
     Args:
         price, forward, strike: in quote currency; a coin price is multiplied by its forward first.
-        expiry_years: in years of 365 days.
+        expiry: in years of 365 days.
         is_call: call or put.
 
     Returns:
@@ -114,4 +114,4 @@ def implied_volatility(
     >>> round(float(implied_volatility(7.965567455405804, 100.0, 100.0, 1.0, True)), 12)
     0.2
     """
-    return broadcast_rows(_rows, price, forward, strike, expiry_years, is_call=is_call)
+    return broadcast_rows(_rows, price, forward, strike, expiry, is_call=is_call)

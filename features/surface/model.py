@@ -7,8 +7,9 @@ w = s^2 T the total variance, which is dimensionless.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +20,8 @@ FloatArray = NDArray[np.float64]
 
 _STEP = 1e-4
 """Of a central difference in log-moneyness: its error and that of the rounding are alike, about 1e-8."""
+_SHARE = 1e-2
+"""Of a standard deviation, which that step is at most: a smile of an hour is narrower than that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,8 @@ class ExpiryFit:
         expiry_ns: ns since 1970 UTC.
         years: to expiry.
         quotes: that it was fitted to.
-        rmse_bp: root mean square of the model's volatility less that of the mid, in basis points of volatility.
+        rmse_bp: root mean square of the model's volatility less that of the mid, in basis points of volatility, over
+            the quotes that the model gives a volatility; NaN without any.
         inside: of the quotes, how many whose bid and ask volatility the model lies between.
         iterations: of the optimiser; of a whole surface's, its share.
     """
@@ -40,6 +44,13 @@ class ExpiryFit:
     rmse_bp: float
     inside: int
     iterations: int
+    unknown: int = 0
+    """Quotes where the model has no volatility: its price there has no digits left."""
+
+    @property
+    def known(self) -> int:
+        """Quotes that the model gives a volatility."""
+        return self.quotes - self.unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +74,15 @@ class FitReport:
 
     @property
     def rmse_bp(self) -> float:
-        """Over all quotes, in basis points of volatility; NaN without any."""
-        squares = sum(each.quotes * each.rmse_bp**2 for each in self.expiries)
-        return math.sqrt(squares / self.quotes) if self.quotes else math.nan
+        """Over all quotes that the model gives a volatility, in basis points of volatility; NaN without any."""
+        known = [each for each in self.expiries if each.known]
+        squares = sum(each.known * each.rmse_bp**2 for each in known)
+        return math.sqrt(squares / sum(each.known for each in known)) if known else math.nan
+
+    @property
+    def unknown(self) -> int:
+        """Quotes where the model has no volatility."""
+        return sum(each.unknown for each in self.expiries)
 
     @property
     def inside_share(self) -> float:
@@ -78,6 +95,20 @@ class Smile(Protocol):
 
     def total_variance(self, k: ArrayLike) -> FloatArray:
         """w(k), of the shape of k."""
+        ...
+
+
+@runtime_checkable
+class SmoothSmile(Smile, Protocol):
+    """A smile that knows its derivatives, and where it bends."""
+
+    def slopes(self, k: ArrayLike) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """w with its first two derivatives by k."""
+        ...
+
+    @property
+    def bend(self) -> tuple[float, float]:
+        """Where it bends, and over what width."""
         ...
 
 
@@ -105,9 +136,12 @@ class Surface(Protocol):
         """w with its first two derivatives by k."""
         ...
 
-    @property
-    def slope_error(self) -> float:
-        """How exact the second derivative is."""
+    def butterfly(self, k: ArrayLike, years: ArrayLike) -> tuple[FloatArray, FloatArray]:
+        """Durrleman's g, and how exact it is known."""
+        ...
+
+    def bends(self, years: float) -> FloatArray:
+        """Log-moneynesses that a grid might miss: where the smile at that time bends within a narrow width."""
         ...
 
 
@@ -134,8 +168,32 @@ class SurfaceOf:
     def slopes(self, k: ArrayLike, years: ArrayLike) -> tuple[FloatArray, FloatArray, FloatArray]:
         """w with its first two derivatives by k: central differences, unless a model knows better."""
         x = np.asarray(k, np.float64)
-        low, w, high = (self.total_variance(x + step, years) for step in (-_STEP, 0.0, _STEP))
-        return w, (high - low) / (2.0 * _STEP), (high - 2.0 * w + low) / _STEP**2
+        w = self.total_variance(x, years)
+        step = difference_step(w)
+        low, high = (self.total_variance(x + each, years) for each in (-step, step))
+        return w, (high - low) / (2.0 * step), (high - 2.0 * w + low) / step**2
+
+    def butterfly(self, k: ArrayLike, years: ArrayLike) -> tuple[FloatArray, FloatArray]:
+        """Durrleman's g, and how exact it is known."""
+        found = durrleman(np.asarray(k, np.float64), *self.slopes(k, years))
+        return found, np.full(found.shape, self.slope_error)
+
+    def bends(self, years: float) -> FloatArray:
+        """None, unless a model has some."""
+        return np.zeros(0)
+
+
+def difference_step(w: FloatArray) -> FloatArray:
+    """Of central differences of a total variance by log-moneyness."""
+    with np.errstate(invalid="ignore"):
+        found: FloatArray = np.where(w > 0.0, np.minimum(_STEP, _SHARE * np.sqrt(np.maximum(w, 0.0))), _STEP)
+    return found
+
+
+def about(bend: float, width: float) -> FloatArray:
+    """Points about a bend: at it, and from half its width on to both sides, each 1.6 times as far."""
+    away = 0.5 * width * 1.6 ** np.arange(20)
+    return np.concatenate([bend - away[::-1], [bend], bend + away])
 
 
 @dataclass(frozen=True)
@@ -160,25 +218,55 @@ class SliceSurface(SurfaceOf):
 
     def total_variance(self, k: ArrayLike, years: ArrayLike) -> FloatArray:
         """w(k, T), of the broadcast shape; NaN without any slice and for times that are not positive."""
+        (found,) = self._between(k, years, lambda smile, x: smile.total_variance(x)[np.newaxis])
+        return np.asarray(found)
+
+    def slopes(self, k: ArrayLike, years: ArrayLike) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """w with its first two derivatives by k: those of the smiles, by central differences where one has none."""
+        w, first, second = self._between(k, years, lambda smile, x: np.stack(smile_slopes(smile, x)), rows=3)
+        return w, first, second
+
+    def butterfly(self, k: ArrayLike, years: ArrayLike) -> tuple[FloatArray, FloatArray]:
+        """Durrleman's g, and how exact it is known."""
+        found, error = super().butterfly(k, years)
+        is_exact = all(isinstance(smile, SmoothSmile) for smile in self.smiles_E)
+        return found, np.full(found.shape, 1e-10) if is_exact else error
+
+    def bends(self, years: float) -> FloatArray:
+        """Those of the two slices about a time."""
+        after = min(int(np.searchsorted(self.years_E, years)), len(self.years_E) - 1)
+        near = [self.smiles_E[e] for e in (after - 1, after) if 0 <= e < len(self.smiles_E)]
+        return np.concatenate([np.zeros(0), *(about(*smile.bend) for smile in near if isinstance(smile, SmoothSmile))])
+
+    def _between(
+        self, k: ArrayLike, years: ArrayLike, of: Callable[[Smile, FloatArray], FloatArray], rows: int = 1
+    ) -> FloatArray:
+        """What ``of`` says of the smiles, as total variance is interpolated; shape (rows, ...)."""
         x, t = np.broadcast_arrays(np.asarray(k, np.float64), np.asarray(years, np.float64))
-        found = np.full(x.shape, np.nan)
+        found = np.zeros((rows, *x.shape))
         if not len(self.years_E):
-            return found
+            return np.full(found.shape, np.nan)
         after = np.clip(np.searchsorted(self.years_E, t, side="left"), 0, len(self.years_E) - 1)
         before = np.clip(np.where(self.years_E[after] > t, after - 1, after), 0, None)
+        t0, t1 = self.years_E[before], self.years_E[after]
+        share = np.where(t1 > t0, (t - t0) / np.where(t1 > t0, t1 - t0, 1.0), 0.0)
         for e in np.unique(np.concatenate([after.ravel(), before.ravel()])):
-            w = self.smiles_E[e].total_variance(x)
-            lower, upper = (before == e), (after == e)
-            t0, t1 = self.years_E[before], self.years_E[after]
-            apart = t1 > t0
-            with np.errstate(invalid="ignore", divide="ignore"):
-                share = np.where(apart, (t - t0) / np.where(apart, t1 - t0, 1.0), 0.0)
-            flat = ~apart
-            scale = np.where(flat, t / self.years_E[e], 1.0)
-            found = np.where(lower & flat, w * scale, found)
-            found = np.where(lower & apart, np.where(np.isnan(found), 0.0, found) + (1.0 - share) * w, found)
-            found = np.where(upper & apart, np.where(np.isnan(found), 0.0, found) + share * w, found)
+            flat = (t1 == t0) & (before == e)
+            lower, upper = (t1 > t0) & (before == e), (t1 > t0) & (after == e)
+            part = flat | lower | upper
+            weight = np.where(flat, t / self.years_E[e], np.where(lower, 1.0 - share, share))[part]
+            found[:, part] += weight * of(self.smiles_E[e], x[part])
         return np.where(t > 0.0, found, np.nan)
+
+
+def smile_slopes(smile: Smile, k: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """w of a smile with its first two derivatives by k: its own, or by central differences."""
+    if isinstance(smile, SmoothSmile):
+        return smile.slopes(k)
+    w = smile.total_variance(k)
+    step = difference_step(w)
+    low, high = smile.total_variance(k - step), smile.total_variance(k + step)
+    return w, (high - low) / (2.0 * step), (high - 2.0 * w + low) / step**2
 
 
 def log_density(k: FloatArray, w: FloatArray, first: FloatArray, second: FloatArray) -> FloatArray:
@@ -205,7 +293,9 @@ def expiry_fit(points: Points, e: int, volatility: FloatArray, iterations: int) 
     part = slice(int(points.start_F[e]), int(points.start_F[e + 1]))
     rest = volatility - points.mid_Q[part]
     inside = (volatility >= points.bid_Q[part]) & (volatility <= points.ask_Q[part])
-    rmse = float(np.sqrt(np.mean(rest**2))) if len(rest) else math.nan
+    known = rest[np.isfinite(rest)]
+    rmse = float(np.sqrt(np.mean(known**2))) if len(known) else math.nan
+    expiry, years = int(points.expiry_E[e]), float(points.years_E[e])
     return ExpiryFit(
-        int(points.expiry_E[e]), float(points.years_E[e]), len(rest), 1e4 * rmse, int(inside.sum()), iterations
+        expiry, years, len(rest), 1e4 * rmse, int(inside.sum()), iterations, unknown=len(rest) - len(known)
     )

@@ -79,6 +79,25 @@ class GridSurface(SurfaceOf):
     slope_error = math.inf
     """Its density is a sum of points: only its prices say whether there is a butterfly."""
 
+    @property
+    def is_free(self) -> bool:
+        """Whether its calls are convex with slopes in [-1, 0] and rise with time at every node, but for rounding.
+
+        Between nodes they are linear, so there is then no static arbitrage at any strike.
+        """
+        earlier: FloatArray | None = None
+        for smile in self.smiles_E:
+            slope = np.diff(smile.call_M) / np.diff(smile.moneyness_M)
+            rounding = 1e-15 / np.diff(smile.moneyness_M)
+            if (np.diff(slope) < -rounding[1:] - rounding[:-1]).any():
+                return False
+            if (slope < -1.0 - rounding).any() or (slope > rounding).any():
+                return False
+            if earlier is not None and (smile.call_M < earlier - 1e-15).any():
+                return False
+            earlier = smile.call_M
+        return True
+
     def call(self, k: ArrayLike, years: ArrayLike) -> FloatArray:
         """Calls over the forward at strike e^k, of the broadcast shape; NaN beyond the grid."""
         k_, t = np.broadcast_arrays(np.asarray(k, np.float64), np.asarray(years, np.float64))
@@ -87,13 +106,26 @@ class GridSurface(SurfaceOf):
             return np.full(x.shape, np.nan)
         times = np.array([0.0, *(smile.years for smile in self.smiles_E)])
         after = np.clip(np.searchsorted(times, t, side="left"), 1, len(times) - 1)
-        share = np.clip((t - times[after - 1]) / (times[after] - times[after - 1]), 0.0, 1.0)
+        share = self._share(times, after, t)
         now = np.maximum(1.0 - x, 0.0)
         later = [np.interp(x, each.moneyness_M, each.call_M, left=np.nan, right=np.nan) for each in self.smiles_E]
         every = np.stack([now, *later])
         before = np.take_along_axis(every, (after - 1)[None], 0)[0]
         found: FloatArray = before + share * (np.take_along_axis(every, after[None], 0)[0] - before)
         return np.where(t > 0.0, found, np.nan)
+
+    def _share(self, times: FloatArray, after: Any, t: FloatArray) -> FloatArray:
+        """Of the later expiry: such that at the money total variance is linear in time.
+
+        A call grows like the square root of time, and a share of time itself would let volatility sag in between.
+        """
+        w = np.array([0.0, *(float(smile.total_variance(0.0)) for smile in self.smiles_E)])
+        call = black_price(1.0, 1.0, 1.0, np.sqrt(w), True)
+        low, high = times[after - 1], times[after]
+        wanted = w[after - 1] + np.clip((t - low) / (high - low), 0.0, 1.0) * (w[after] - w[after - 1])
+        gained = call[after] - call[after - 1]
+        at = black_price(1.0, 1.0, 1.0, np.sqrt(wanted), True) - call[after - 1]
+        return np.clip(np.where(gained > 0.0, at / np.where(gained > 0.0, gained, 1.0), 1.0), 0.0, 1.0)
 
     def total_variance(self, k: ArrayLike, years: ArrayLike) -> FloatArray:
         """w(k, T), of the broadcast shape; NaN beyond the grid and where a call has no time value."""

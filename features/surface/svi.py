@@ -31,7 +31,7 @@ FAR: Final = 24
 """Points on either side beyond the grid, each ``_GROWTH`` further out: a wing that looks free at four deviations may
 bend the price of a call upwards at six."""
 _GROWTH: Final = 1.1
-NEAR: Final = 10
+NEAR: Final = 16
 """Points on either side of m, from s / 2 on, each 1.6 times as far: what is beside a narrow bend falls into the grid's
 gaps."""
 CHECKS: Final = GRID + 2 * (FAR + NEAR)
@@ -391,6 +391,18 @@ class SVI:
         x = np.asarray(k, np.float64) - self.m
         found: FloatArray = self.a + self.b * (self.rho * x + np.sqrt(x * x + self.s * self.s))
         return found
+
+    def slopes(self, k: ArrayLike) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """w with w' = b (rho + x / r) and w'' = b s^2 / r^3, where x = k - m and r = sqrt(x^2 + s^2)."""
+        x = np.asarray(k, np.float64) - self.m
+        root = np.maximum(np.sqrt(x * x + self.s * self.s), 1e-150)
+        first, second = self.b * (self.rho + x / root), self.b * self.s * (self.s / root) / root**2
+        return self.a + self.b * (self.rho * x + root), first, second
+
+    @property
+    def bend(self) -> tuple[float, float]:
+        """m and s."""
+        return self.m, self.s
 
 
 def fit_svi(quotes: Points, warm: SliceSurface | None = None) -> SliceSurface:

@@ -87,7 +87,7 @@ def implied_volatility_torch(
     price: Tensor | float,
     forward: Tensor | float,
     strike: Tensor | float,
-    expiry_years: Tensor | float,
+    expiry: Tensor | float,
     is_call: Tensor | bool,
     *,
     dtype: torch.dtype = torch.float64,
@@ -96,7 +96,7 @@ def implied_volatility_torch(
 
     Args:
         price, forward, strike: in quote currency; a coin price is multiplied by its forward first.
-        expiry_years: in years of 365 days.
+        expiry: in years of 365 days.
         is_call: call or put.
         dtype: of the computation and of the result. In float32 a price has seven digits, of which its time value loses
             those of its intrinsic value.
@@ -111,7 +111,7 @@ def implied_volatility_torch(
     >>> [round(each, 12) for each in found.tolist()]
     [0.2, nan]
     """
-    given = (price, forward, strike, expiry_years, is_call)
+    given = (price, forward, strike, expiry, is_call)
     device = next((each.device for each in given if isinstance(each, Tensor)), None)
     price_, forward_, strike_, years = (
         torch.as_tensor(each, dtype=dtype, device=device).detach() for each in given[:-1]

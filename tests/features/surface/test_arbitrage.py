@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 from option_chains import chain_of, points_of, ssvi
@@ -9,7 +13,8 @@ from option_chains import chain_of, points_of, ssvi
 from features.surface.arbitrage import TOLERANCE, WIDTH, check_arbitrage
 from features.surface.essvi_surface import ESSVISurface, fit_essvi
 from features.surface.heston import Heston
-from features.surface.model import ExpiryFit, FitReport, SliceSurface, Smile
+from features.surface.model import ExpiryFit, FitReport, SliceSurface, Smile, SurfaceOf
+from features.surface.nonparametric import fit_nonparametric
 from features.surface.svi import SVI
 
 FREE = SVI(0.04, 0.1, -0.3, 0.0, 0.2)
@@ -110,3 +115,58 @@ def test_nothing_to_look_at() -> None:
     empty = check_arbitrage(surface_of())
     assert empty.is_free
     assert empty.exact is None
+
+
+class _Dark:
+    """A smile that knows its variance only about the money."""
+
+    def __init__(self, reach: float) -> None:
+        self.reach = reach
+
+    def total_variance(self, k: Any) -> Any:
+        return np.where(np.abs(k) <= self.reach, 0.04, np.nan)
+
+
+def test_what_is_unknown_near_the_money_is_not_free() -> None:
+    wide = check_arbitrage(surface_of(d30=_Dark(0.7)))
+    assert wide.is_free
+    assert 0 < wide.unknown < wide.points
+    narrow = check_arbitrage(surface_of(d30=_Dark(0.1)))
+    assert not narrow.is_free
+    assert narrow.count("unknown") == 2  # on either side
+    nothing = check_arbitrage(surface_of(d30=_Dark(-1.0)))
+    assert [(each.kind, each.k) for each in nothing.by_variance] == [("unknown", 0.0)]
+
+
+def test_a_variance_that_is_not_positive_is_arbitrage() -> None:
+    assert check_arbitrage(surface_of(d30=SVI(-0.01, 0.1, 0.0, 0.0, 0.05))).count("unknown") == 1
+    found = check_arbitrage(surface_of(d30=SVI(-0.004, 0.1, 0.0, 0.3, 0.02)))
+    assert any(math.isinf(each.size) and each.k == pytest.approx(0.3, abs=0.05) for each in found.by_variance)
+
+
+def test_a_butterfly_in_a_bend_that_is_narrower_than_the_grid_is_found() -> None:
+    narrow = SVI(9.501654e-05, 0.007377271, -0.330668623, -0.010009287, 5.82594e-06)
+    (found,) = check_arbitrage(surface_of(d30=narrow)).by_variance
+    assert (found.kind, found.size) == ("butterfly", pytest.approx(7.8e-3, rel=0.2))
+
+
+def test_the_rounding_of_a_large_variance_is_no_vertical() -> None:
+    assert check_arbitrage(surface_of(d942=SVI(3.2968, 0.75109, 1.0, -6.702, 1.6755))).is_free
+
+
+def test_a_grid_of_calls_is_checked_exactly() -> None:
+    surface = fit_nonparametric(points_of(chain_of([7, 30], ssvi, noise=0.01)))
+    assert check_arbitrage(surface).exact
+    first, last = surface.smiles_E
+    for spoilt in ((last, first), (replace(first, call_M=first.call_M**1.1), last)):
+        assert check_arbitrage(replace(surface, smiles_E=spoilt)).exact is False
+
+
+def test_heston_is_free_also_where_its_prices_lose_their_digits() -> None:
+    surface = Heston(0.25, 1.0, 0.1, 0.2, 0.3, report_of([0.01, 0.1, 1.0]))
+    report = check_arbitrage(surface)
+    assert report.is_free
+    g, error = surface.butterfly(np.linspace(-0.3, 0.3, 7), 0.1)
+    differences = SurfaceOf.butterfly(surface, np.linspace(-0.3, 0.3, 7), 0.1)[0]
+    np.testing.assert_allclose(g, differences, atol=1e-4)
+    assert error.max() < 1e-9

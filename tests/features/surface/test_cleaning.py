@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from option_chains import DAY_NS, NOW_NS, chain_of, points_of, ssvi
 
+from features.errors import BadInputError
 from features.surface.black import YEAR_NS, black_price
 from features.surface.cleaning import (
     MIN_SPREAD,
@@ -19,6 +21,7 @@ from features.surface.cleaning import (
     clean,
     clean_chain,
     counts_of,
+    points_of_volatilities,
     weighed,
 )
 
@@ -218,3 +221,32 @@ def test_a_weight_makes_the_residual_that_of_the_volatility_in_half_spreads() ->
     np.testing.assert_allclose(
         weighed(locked)[1], 1.0 / (points.mid_Q * points.years_E[0] * MIN_SPREAD) ** 2, rtol=1e-12
     )
+
+
+def test_volatilities_are_points_as_they_are() -> None:
+    points = points_of_volatilities(
+        [0.5, 0.25, 0.25, 0.25],
+        [0.1, 0.0, -0.2, 0.0],
+        [0.5, 0.4, 0.6, 0.41],
+        bid=[0.49, 0.39, 0.58, 0.405],
+        now_ns=NOW_NS,
+    )
+    np.testing.assert_array_equal(points.years_E, [0.25, 0.5])
+    np.testing.assert_array_equal(points.expiry_E, NOW_NS + np.array([0.25, 0.5]) * 365 * DAY_NS)
+    np.testing.assert_array_equal(points.start_F, [0, 2, 3])
+    np.testing.assert_array_equal(points.k_Q, [-0.2, 0.0, 0.1])
+    np.testing.assert_array_equal(points.mid_Q, [0.6, 0.41, 0.5])
+    np.testing.assert_array_equal(points.bid_Q, [0.58, 0.405, 0.49])
+    np.testing.assert_array_equal(points.ask_Q, points.mid_Q)
+    np.testing.assert_array_equal(points.row_Q, [2, 3, 0])
+    assert counts_of(points) == {"used": 3, "duplicate": 1}
+    assert len(points_of_volatilities([], [], []).expiry_E) == 0
+
+
+@pytest.mark.parametrize(
+    ("years", "k", "mid", "bid"),
+    [(0.0, 0.0, 0.5, 0.5), (1.0, math.nan, 0.5, 0.5), (1.0, 0.0, 0.5, 0.6), (1.0, 0.0, 0.5, 0.0)],
+)
+def test_volatilities_that_are_none_are_named(years: float, k: float, mid: float, bid: float) -> None:
+    with pytest.raises(BadInputError, match="Quote 1 is none"):
+        points_of_volatilities([1.0, years], [0.0, k], [0.5, mid], bid=[0.5, bid])

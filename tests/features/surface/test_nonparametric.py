@@ -74,10 +74,15 @@ def test_between_and_beyond_its_expiries() -> None:
     surface = fit_nonparametric(points_of(chain_of([7, 30], ssvi)), nodes=NODES)
     k = np.linspace(-0.2, 0.2, 5)
     first, last = (surface.call(k, smile.years) for smile in surface.smiles_E)
-    np.testing.assert_allclose(surface.call(k, (7 + 30) / 2 / 365), 0.5 * (first + last), rtol=1e-12)
+    for years in (1.0 / 365, 5 / 365, 12 / 365, 20 / 365):
+        early = np.maximum(1 - np.exp(k), 0.0) if years < 7 / 365 else first
+        late = first if years < 7 / 365 else last
+        share = (surface.call(k, years) - early) / (late - early)
+        np.testing.assert_allclose(share, share[2], rtol=1e-9)  # of two surfaces without arbitrage: so there is none
+    # At the money total variance is linear in time.
+    w = surface.total_variance(0.0, np.array([3.5, 7.0, 18.5, 30.0]) / 365)
+    np.testing.assert_allclose(w[[0, 2]], [0.5 * w[1], 0.5 * (w[1] + w[3])], rtol=1e-9)
     np.testing.assert_array_equal(surface.call(k, 1.0), last)
-    half = 0.5 * (np.maximum(1 - np.exp(k), 0.0) + first)
-    np.testing.assert_allclose(surface.call(k, 3.5 / 365), half, rtol=1e-12)
     assert np.isnan(surface.call(k, 0.0)).all()
     assert np.isnan(surface.total_variance(np.array([-20.0, 20.0]), 30 / 365)).all()
     smile = surface.smiles_E[1]
