@@ -157,7 +157,7 @@ class ChainSurface:
         w, weight = np.empty(len(k)), np.empty(len(k))
         weigh_points(start, years, low, middle, high, w, weight)
         essvi = np.empty((len(expiry), 3))
-        fit_essvi_kernel(start, k, w, weight, prior, weights, essvi)
+        fit_essvi_kernel(years, start, k, w, weight, prior, weights, essvi)
         svi = np.full((len(expiry), 5), np.nan)
         bid_w = low**2 * np.repeat(years, np.diff(start))
         lowered = fit_slices(start, k, bid_w, w, weight, essvi, warm, MIN_SVI, svi)

@@ -310,6 +310,27 @@ def counts_of(points: Points) -> dict[str, int]:
     return {rule.name.lower(): int(found[rule]) for rule in Rule if found[rule]}
 
 
+TOLD: Final = 7
+"""Points that tell a smile, if they span ``SPAN`` standard deviations and the money."""
+SPAN: Final = 1.0
+
+
+@kernel
+def is_thin(k: Array, w: Array) -> bool:
+    """Whether points do not tell a smile: too few, too close together, or all on one side of the money.
+
+    Args:
+        k, w: log-moneyness, increasing, and total variance.
+    """
+    if len(k) < TOLD or k[0] > 0.0 or k[-1] < 0.0:
+        return True
+    nearest = 0
+    for i in range(len(k)):
+        if abs(k[i]) < abs(k[nearest]):
+            nearest = i
+    return bool(k[-1] - k[0] < SPAN * math.sqrt(w[nearest]))
+
+
 @kernel
 def weigh_points(start_F: Array, years_E: Array, bid: Array, mid: Array, ask: Array, w: Array, weight: Array) -> None:
     """Total variance of every point, and its weight in a least-squares fit of total variance, into the last two.

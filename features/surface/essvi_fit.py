@@ -4,9 +4,13 @@ Levenberg and Marquardt's steps in (theta, right, left) of one slice between its
 an active set, a step beyond what the two other conditions allow is halved until it is not, and a penalty on them bends
 the direction along their edge. First every slice is fitted alone. Where the slices then cross, they are taken from the
 first expiry on, each above the one before; after that in turns, each between its two neighbours, until nothing moves.
+Slices that hold each other do not get far that way, so the same is done once more after a fit of all together
+(:mod:`features.surface.essvi_joint`), and the better of the two taken.
 
-A slice with few quotes keeps the shape of the last surface: three weak residuals pull it there, weighed by ``prior``
-(the caller lets it decay with the age of that surface). Without a last surface they pull towards a symmetric smile.
+A slice with few quotes keeps the shape of the last surface: three weak residuals pull it there, weighed by ``prior``,
+those of the wings more where quotes do not tell a smile
+(the caller lets it decay with the age of that surface). Without a last surface they pull towards what lies between the
+slices that tell their own shape, and without any such slice towards a symmetric smile.
 """
 
 from __future__ import annotations
@@ -17,7 +21,10 @@ from typing import Any, Final
 import numpy as np
 
 from features.kernel import kernel
-from features.surface.essvi import MAX_WING, essvi_variance, no_butterfly, no_calendar
+from features.surface.cleaning import is_thin
+from features.surface.essvi import MAX_WING, essvi_at, no_butterfly, no_calendar
+from features.surface.essvi_cost import prior_cost, slice_cost
+from features.surface.essvi_joint import fit_jointly, joint_cost
 
 Array = np.ndarray[Any, Any]
 
@@ -28,6 +35,12 @@ _SETTLED: Final = 1e-9
 
 _SMALLEST: Final = 1e-9
 _PENALTY: Final = 1e6
+NEIGHBOURS: Final = 0.1
+"""Weight of a prior from between the neighbouring slices: as that of the last surface."""
+SHAPE: Final = 10.0
+"""The same of the wings of a thin slice: the noise of quotes in a cluster would tilt them at will."""
+MIN_SHAPE: Final = 1.0
+"""That of a prior however old or general."""
 _WEAK: Final = 1e-4
 """Weight of the generic prior against one quote at half its spread: enough for a slice of one quote to have a shape."""
 
@@ -58,41 +71,14 @@ def _penalty(value: float, scale: float, by_theta: float, by_right: float, by_le
 
 @kernel
 def _cost(
-    at: Array, k: Array, w: Array, weight: Array, prior: Array, prior_weight: float, before: Array, after: Array,
+    at: Array, k: Array, w: Array, weight: Array, prior: Array, prior_weight: Array, before: Array, after: Array,
     normal: Array,
 ) -> float:  # fmt: skip
     """Sum of squares at ``at``; ``normal`` gets J'J in its first three columns and -J'r in the fourth."""
     theta, right, left = at[0], at[1], at[2]
-    psi, skew = 0.5 * (right + left), 0.5 * (right - left)
+    psi = 0.5 * (right + left)
     normal[:] = 0.0
-    total = 0.0
-    for i in range(len(k)):
-        x = k[i]
-        root = math.sqrt(max(psi * psi * x * x + 2.0 * theta * skew * x + theta * theta, 1e-300))
-        rest = 0.5 * (theta + skew * x + root) - w[i]
-        by_theta = 0.5 * (1.0 + (skew * x + theta) / root)
-        by_skew = 0.5 * (x + theta * x / root)
-        by_psi = 0.5 * psi * x * x / root
-        by_right, by_left = 0.5 * (by_psi + by_skew), 0.5 * (by_psi - by_skew)
-        u = weight[i]
-        total += u * rest * rest
-        normal[0, 0] += u * by_theta * by_theta
-        normal[0, 1] += u * by_theta * by_right
-        normal[0, 2] += u * by_theta * by_left
-        normal[1, 1] += u * by_right * by_right
-        normal[1, 2] += u * by_right * by_left
-        normal[2, 2] += u * by_left * by_left
-        normal[0, 3] -= u * by_theta * rest
-        normal[1, 3] -= u * by_right * rest
-        normal[2, 3] -= u * by_left * rest
-    for i in range(3):
-        scale = prior[0] if i == 0 else 0.5 * (prior[1] + prior[2])
-        u = prior_weight / (scale * scale)
-        rest = at[i] - prior[i]
-        total += u * rest * rest
-        normal[i, i] += u
-        normal[i, 3] -= u * rest
-    normal[1, 0], normal[2, 0], normal[2, 1] = normal[0, 1], normal[0, 2], normal[1, 2]
+    total = slice_cost(at, k, w, weight, 0, normal) + prior_cost(at, prior, prior_weight, 0, normal)
     # The edges, from a thousandth inside: an iterate that may not cross one has to feel it before.
     near = 0.999
     total += _penalty(psi * right - near * 4.0 * theta, theta, -near * 4.0, psi + 0.5 * right, 0.5 * right, normal)
@@ -145,7 +131,7 @@ def _clamped(value: float, low: float, high: float) -> float:
 
 @kernel
 def fit_slice(
-    at: Array, k: Array, w: Array, weight: Array, prior: Array, prior_weight: float, before: Array, after: Array
+    at: Array, k: Array, w: Array, weight: Array, prior: Array, prior_weight: Array, before: Array, after: Array
 ) -> tuple[float, int]:
     """Improve ``at``, which must be allowed, in place; the sum of squares and how many steps were taken."""
     normal, trial_normal = np.zeros((3, 4)), np.zeros((3, 4))
@@ -236,12 +222,57 @@ def _is_free(slice_E3: Array) -> bool:
 
 
 @kernel
+def _from_the_first_on(
+    start_F: Array, k_Q: Array, w_Q: Array, weight_Q: Array, prior: Array, weights: Array, slice_E3: Array
+) -> int:
+    """Fit each slice above the one before; how many steps were taken."""
+    none, steps = np.zeros(3), 0
+    for e in range(len(slice_E3)):
+        a, b = start_F[e], start_F[e + 1]
+        before = slice_E3[e - 1] if e > 0 else none
+        _pulled_inside(slice_E3[e], before, none)
+        _, taken = fit_slice(slice_E3[e], k_Q[a:b], w_Q[a:b], weight_Q[a:b], prior[e], weights[e], before, none)
+        steps += taken
+    return steps
+
+
+@kernel
+def _in_turns(
+    start_F: Array, k_Q: Array, w_Q: Array, weight_Q: Array, prior: Array, weights: Array, slice_E3: Array
+) -> int:
+    """Improve allowed slices, each between its two neighbours, until none moves; how many steps were taken."""
+    last, none, steps = len(slice_E3) - 1, np.zeros(3), 0
+    for _ in range(TURNS):
+        moved = 0.0
+        for e in range(last + 1):
+            a, b = start_F[e], start_F[e + 1]
+            before = slice_E3[e - 1] if e > 0 else none
+            after = slice_E3[e + 1] if e < last else none
+            theta, right, left = slice_E3[e, 0], slice_E3[e, 1], slice_E3[e, 2]
+            _, taken = fit_slice(slice_E3[e], k_Q[a:b], w_Q[a:b], weight_Q[a:b], prior[e], weights[e], before, after)
+            steps += taken
+            at = slice_E3[e]
+            moved = max(moved, abs(at[0] - theta) / theta, abs(at[1] - right) / right, abs(at[2] - left) / left)
+        if moved < 1e-6:
+            break
+    return steps
+
+
+@kernel
 def fit_essvi_kernel(
-    start_F: Array, k_Q: Array, w_Q: Array, weight_Q: Array, prior_E3: Array, prior_E: Array, slice_E3: Array
+    years_E: Array,
+    start_F: Array,
+    k_Q: Array,
+    w_Q: Array,
+    weight_Q: Array,
+    prior_E3: Array,
+    prior_E: Array,
+    slice_E3: Array,
 ) -> int:
     """Fit all slices; returns how many steps were taken.
 
     Args:
+        years_E: times to expiry.
         start_F: points of slice e are ``start_F[e]`` to ``start_F[e + 1]``; one without any needs a prior.
         k_Q, w_Q, weight_Q: log-moneyness, total variance and its weight.
         prior_E3: theta, right, left of the last surface at these expiries; NaN for none.
@@ -250,47 +281,49 @@ def fit_essvi_kernel(
     """
     expiries = len(start_F) - 1
     none = np.zeros(3)
-    prior, weights = np.empty((expiries, 3)), np.empty(expiries)
+    prior, weights = np.empty((expiries, 3)), np.empty((expiries, 2))
+    told = np.zeros(expiries, np.bool_)
     steps = 0
-    for e in range(expiries):
-        a, b = start_F[e], start_F[e + 1]
-        k, w, weight = k_Q[a:b], w_Q[a:b], weight_Q[a:b]
-        if math.isnan(prior_E3[e, 0]):
-            _guess(k, w, prior[e])
-            weights[e] = _WEAK
-        else:
-            prior[e] = prior_E3[e]
-            weights[e] = max(prior_E[e], _WEAK)
-        slice_E3[e] = prior[e]
-        _pulled_inside(slice_E3[e], none, none)
-        _, taken = fit_slice(slice_E3[e], k, w, weight, prior[e], weights[e], none, none)
-        steps += taken
-    if _is_free(slice_E3):
-        return steps
-    for turn in range(TURNS):
-        moved = 0.0
+    # Those that tell their own shape come first: the others take it from between them.
+    for tells in (True, False):
         for e in range(expiries):
             a, b = start_F[e], start_F[e + 1]
             k, w, weight = k_Q[a:b], w_Q[a:b], weight_Q[a:b]
-            before = slice_E3[e - 1] if e > 0 else none
-            after = slice_E3[e + 1] if turn > 0 and e + 1 < expiries else none
-            if turn == 0:
-                _pulled_inside(slice_E3[e], before, after)
-            theta, right, left = slice_E3[e, 0], slice_E3[e, 1], slice_E3[e, 2]
-            _, taken = fit_slice(slice_E3[e], k, w, weight, prior[e], weights[e], before, after)
+            is_known, thin = not math.isnan(prior_E3[e, 0]), b == a or is_thin(k, w)
+            if (is_known or not thin) != tells:
+                continue
+            if is_known:
+                prior[e] = prior_E3[e]
+                weights[e] = max(prior_E[e], _WEAK)
+            elif tells or not told.any():
+                _guess(k, w, prior[e])
+                weights[e] = _WEAK
+            else:
+                prior[e] = essvi_at(years_E[told], slice_E3[told], years_E[e])
+                weights[e] = NEIGHBOURS
+            if thin:
+                weights[e, 1] = max(SHAPE * weights[e, 0] / NEIGHBOURS, MIN_SHAPE)
+            slice_E3[e] = prior[e]
+            _pulled_inside(slice_E3[e], none, none)
+            _, taken = fit_slice(slice_E3[e], k, w, weight, prior[e], weights[e], none, none)
             steps += taken
-            at = slice_E3[e]
-            moved = max(moved, abs(at[0] - theta) / theta, abs(at[1] - right) / right, abs(at[2] - left) / left)
-        if turn > 0 and moved < 1e-6:
-            break
+        if tells:
+            for e in range(expiries):
+                a, b = start_F[e], start_F[e + 1]
+                told[e] = not math.isnan(prior_E3[e, 0]) or (b > a and not is_thin(k_Q[a:b], w_Q[a:b]))
+    if _is_free(slice_E3):
+        return steps
+    together = slice_E3.copy()
+    steps += _from_the_first_on(start_F, k_Q, w_Q, weight_Q, prior, weights, slice_E3)
+    steps += _in_turns(start_F, k_Q, w_Q, weight_Q, prior, weights, slice_E3)
+    steps += fit_jointly(start_F, k_Q, w_Q, weight_Q, prior, weights, together)
+    for e in range(expiries):
+        _pulled_inside(together[e], together[e - 1] if e > 0 else none, none)
+    steps += _in_turns(start_F, k_Q, w_Q, weight_Q, prior, weights, together)
+    normal = np.empty((3 * expiries, 3 * expiries + 1))
+    costs = [
+        joint_cost(each, start_F, k_Q, w_Q, weight_Q, prior, weights, 0.0, normal) for each in (slice_E3, together)
+    ]
+    if costs[1] < costs[0]:
+        slice_E3[:] = together
     return steps
-
-
-@kernel
-def squares_of(k: Array, mid: Array, years: float, theta: float, right: float, left: float) -> float:
-    """Mean square of the slice's volatility less the quotes', in 1 / year."""
-    total = 0.0
-    for i in range(len(k)):
-        rest = math.sqrt(essvi_variance(theta, right, left, k[i]) / years) - mid[i]
-        total += rest * rest
-    return total / max(len(k), 1)

@@ -104,7 +104,7 @@ def fit_essvi(quotes: Points, warm: ESSVISurface | None = None, prior_weight: fl
     if warm is not None:
         last = np.array([fit.expiry_ns for fit in warm.report.expiries], np.int64)
         prior = prior_slices(quotes.expiry_E, quotes.years_E, last, warm.years_E, warm.slice_E3)
-    steps = fit_essvi_kernel(quotes.start_F, quotes.k_Q, w, weight, prior, weights, slices)
+    steps = fit_essvi_kernel(quotes.years_E, quotes.start_F, quotes.k_Q, w, weight, prior, weights, slices)
     seconds = time.perf_counter() - began
     fits = []
     for e, years in enumerate(quotes.years_E.tolist()):

@@ -21,11 +21,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import least_squares
 
+from features.errors import BadInputError
 from features.kernel import kernel
 from features.surface.black import FloatArray, black_price, black_vega
 from features.surface.cleaning import Points
 from features.surface.inversion import implied_volatility_kernel
 from features.surface.model import FitReport, SurfaceOf, expiry_fit
+from features.surface.sparse import with_prior
 
 Array = np.ndarray[Any, Any]
 
@@ -38,11 +40,9 @@ _FIT_TERMS: Final = 2048
 """Terms while a fit is under way: fewer bias it by basis points where the volatility of variance is large."""
 
 _VANISHED: Final = 1e-17
+_LEAST: Final = 1e-8
+_SMALL: Final = 1e-3
 _DENSITY_ERROR: Final = 1e-12
-
-_FEW: Final = 10
-"""Quotes, of fewer of which five numbers are not told: weak residuals then keep them near where the fit began."""
-_PULL: Final = 0.05
 
 EVALUATIONS: Final = 60
 LOW: Final = (1e-4, 1e-2, 1e-4, 1e-2, -0.995)
@@ -56,11 +56,20 @@ def log_characteristic(
 ) -> complex:
     """log E[exp(i u log(F_T / F))]."""
     beta = kappa - 1j * rho * sigma * u
-    d = cmath.sqrt(beta * beta + sigma * sigma * (1j * u + u * u))
-    g = (beta - d) / (beta + d)
+    turn = 1j * u + u * u
+    d = cmath.sqrt(beta * beta + sigma * sigma * turn)
+    # (beta - d) / sigma^2 = -turn / (beta + d), which does not cancel where sigma is small; g / sigma^2 likewise.
+    level = -turn / (beta + d)
+    share = level / (beta + d)
+    g = sigma * sigma * share
     fall = cmath.exp(-d * years)
-    level = (beta - d) / (sigma * sigma)
-    drift = kappa * theta * (level * years - 2.0 / (sigma * sigma) * cmath.log((1.0 - g * fall) / (1.0 - g)))
+    # log((1 - g fall) / (1 - g)) = log(1 + z)
+    z = g * (1.0 - fall) / (1.0 - g)
+    if abs(z) < _SMALL:
+        ratio = 1.0 - z * (0.5 - z * (1.0 / 3.0 - z * (0.25 - 0.2 * z)))
+    else:
+        ratio = cmath.log(1.0 + z) / z
+    drift = kappa * theta * (level * years - 2.0 * share * (1.0 - fall) / (1.0 - g) * ratio)
     return drift + v0 * level * (1.0 - fall) / (1.0 - g * fall)
 
 
@@ -140,6 +149,17 @@ def _variances(k: Array, put: Array, years: float, out: Array) -> None:
         out[i] = volatility * volatility * years
 
 
+def _require_law(v0: float, kappa: float, theta: float, sigma: float, rho: float) -> None:
+    if not (v0 >= 0.0 and kappa >= 0.0 and theta >= 0.0 and sigma >= 0.0 and abs(rho) < 1.0):
+        given = f"v0 {v0}, kappa {kappa}, theta {theta}, sigma {sigma}, rho {rho}"
+        raise BadInputError(
+            f"Heston's model has no such parameters: {given}.",
+            "v0, kappa, theta and sigma are not negative, and rho lies between -1 and 1.",
+        )
+    if not v0 + kappa * theta > 0.0:
+        raise BadInputError(f"Heston's variance never leaves zero: v0 {v0}, theta {theta}.", "Give a positive one.")
+
+
 def heston_price(
     forward: ArrayLike,
     strike: ArrayLike,
@@ -152,7 +172,7 @@ def heston_price(
     sigma: float,
     rho: float,
 ) -> FloatArray:
-    """Undiscounted prices in quote currency of options of one expiry.
+    """Undiscounted prices in quote currency of options of one expiry; at or after it their intrinsic value.
 
     Args:
         forward, strike: in quote currency.
@@ -162,11 +182,19 @@ def heston_price(
         kappa: mean reversion, 1 / year.
         sigma: volatility of variance, 1 / year.
         rho: correlation.
+
+    Raises:
+        BadInputError: a parameter is out of its range: v0, kappa, theta and sigma not negative, |rho| < 1.
     """
+    _require_law(v0, kappa, theta, sigma, rho)
     f, strikes, calls = np.broadcast_arrays(np.asarray(forward, float), np.asarray(strike, float), is_call)
     k = np.ascontiguousarray(np.log(strikes / f)).ravel()
     out = np.empty(k.size)
-    _puts(k, years, v0, kappa, theta, sigma, rho, MAX_TERMS, out)
+    if years <= 0.0:
+        out[:] = np.maximum(np.exp(k) - 1.0, 0.0)
+    else:
+        # No mean reversion is the limit of a little.
+        _puts(k, years, v0, max(kappa, _LEAST), theta, sigma, rho, MAX_TERMS, out)
     puts = out.reshape(k.shape).reshape(f.shape)
     return np.maximum(f * (puts + np.where(calls, 1.0 - strikes / f, 0.0)), 0.0)
 
@@ -243,20 +271,21 @@ def fit_heston(quotes: Points, warm: Heston | None = None) -> Heston:
         warm: the last surface, to begin with.
     """
     began = time.perf_counter()
-    expiries = range(len(quotes.expiry_E))
-    parts = [slice(int(quotes.start_F[e]), int(quotes.start_F[e + 1])) for e in expiries]
-    years_Q = quotes.years_Q
-    k, mid = quotes.k_Q, quotes.mid_Q
+    if not len(quotes.k_Q):
+        return Heston(math.nan, math.nan, math.nan, math.nan, math.nan, FitReport("heston", (), 0.0))
+    told = with_prior(quotes, warm)
+    expiries = range(len(told.expiry_E))
+    parts = [slice(int(told.start_F[e]), int(told.start_F[e + 1])) for e in expiries]
+    years_Q, k, mid = told.years_Q, told.k_Q, told.mid_Q
     put = black_price(1.0, np.exp(k), years_Q, mid, False)
-    scale = 1.0 / (np.maximum(black_vega(1.0, np.exp(k), years_Q, mid), 1e-8) * quotes.half_spread_Q)
+    scale = 1.0 / (np.maximum(black_vega(1.0, np.exp(k), years_Q, mid), 1e-8) * told.half_spread_Q)
     out = np.empty(len(k))
 
     def residuals(x: Array) -> Any:
         v0, kappa, theta, sigma, rho = x.tolist()
         for e in expiries:
-            _puts(k[parts[e]], float(quotes.years_E[e]), v0, kappa, theta, sigma, rho, _FIT_TERMS, out[parts[e]])
-        rest = (out - put) * scale
-        return np.concatenate([rest, _PULL * (x - start) / (np.abs(start) + 0.1)]) if len(rest) < _FEW else rest
+            _puts(k[parts[e]], float(told.years_E[e]), v0, kappa, theta, sigma, rho, _FIT_TERMS, out[parts[e]])
+        return (out - put) * scale
 
     low, high = np.array(LOW), np.array(HIGH)
     start = _start(quotes) if warm is None else np.array(warm.parameters)
@@ -265,17 +294,15 @@ def fit_heston(quotes: Points, warm: Heston | None = None) -> Heston:
     v0, kappa, theta, sigma, rho = found.x.tolist()
     seconds = time.perf_counter() - began
     unreported = Heston(v0, kappa, theta, sigma, rho, FitReport("heston", (), seconds))
-    fits = [
-        expiry_fit(quotes, e, unreported.implied_volatility(k[parts[e]], float(quotes.years_E[e])), int(found.nfev))
-        for e in expiries
-    ]
+    fits = []
+    for e, years in enumerate(quotes.years_E.tolist()):
+        own = quotes.k_Q[quotes.start_F[e] : quotes.start_F[e + 1]]
+        fits.append(expiry_fit(quotes, e, unreported.implied_volatility(own, years), int(found.nfev)))
     return replace(unreported, report=FitReport("heston", tuple(fits), seconds))
 
 
 def _start(quotes: Points) -> Array:
     """Variance at the money of the first and last expiry, and middling dynamics."""
-    if not len(quotes.k_Q):
-        return np.array([0.25, 2.0, 0.25, 1.0, -0.2])
     first, last = (
         int(quotes.start_F[e]) + int(np.argmin(np.abs(quotes.k_Q[quotes.start_F[e] : quotes.start_F[e + 1]])))
         for e in (0, len(quotes.expiry_E) - 1)

@@ -27,6 +27,7 @@ from features.kernel import kernel
 from features.surface.black import FloatArray
 from features.surface.cleaning import Points
 from features.surface.model import FitReport, SliceSurface, expiry_fit
+from features.surface.sparse import with_prior
 
 Array = np.ndarray[Any, Any]
 
@@ -132,6 +133,8 @@ def sabr_volatility(
 def fit_sabr(quotes: Points, warm: SliceSurface | None = None, *, beta: float | None = 1.0) -> SliceSurface:
     """A smile an expiry, each by itself, by least squares in volatility, weighed by vega and spread.
 
+    Of few quotes with the help of the others (:mod:`features.surface.sparse`).
+
     Args:
         quotes: of :func:`features.surface.clean`.
         warm: the last surface, to begin with.
@@ -139,13 +142,15 @@ def fit_sabr(quotes: Points, warm: SliceSurface | None = None, *, beta: float | 
     """
     began = time.perf_counter()
     known = {} if warm is None else warm.by_expiry()
+    told = with_prior(quotes, warm)
     smiles, fits = [], []
     for e, expiry in enumerate(quotes.expiry_E.tolist()):
-        part = slice(int(quotes.start_F[e]), int(quotes.start_F[e + 1]))
+        part = slice(int(told.start_F[e]), int(told.start_F[e + 1]))
         before = known.get(expiry)
-        smile, evaluations = _fitted(quotes, e, part, before if isinstance(before, SABR) else None, beta)
+        smile, evaluations = _fitted(told, e, part, before if isinstance(before, SABR) else None, beta)
         smiles.append(smile)
-        fits.append(expiry_fit(quotes, e, smile.implied_volatility(quotes.k_Q[part]), evaluations))
+        k = quotes.k_Q[quotes.start_F[e] : quotes.start_F[e + 1]]
+        fits.append(expiry_fit(quotes, e, smile.implied_volatility(k), evaluations))
     report = FitReport("sabr", tuple(fits), time.perf_counter() - began)
     return SliceSurface(quotes.years_E, tuple(smiles), report)
 
@@ -169,15 +174,7 @@ def _fitted(quotes: Points, e: int, part: slice, before: SABR | None, beta: floa
         return np.where(np.isfinite(out), out - mid, 1.0) * scale
 
     start = np.clip(start, np.array(low) + 1e-9, np.array(high) - 1e-9).tolist()
-    if len(k) < len(start):
-        # Too few quotes for a shape: the level alone.
-        def level(x: Array) -> Any:
-            return residuals(np.array([x[0], *start[1:]]))
-
-        found = least_squares(level, start[:1], bounds=(low[:1], high[:1]), max_nfev=EVALUATIONS)
-        values = [float(found.x[0]), *start[1:]]
-    else:
-        found = least_squares(residuals, start, bounds=(low, high), x_scale="jac", max_nfev=EVALUATIONS)
-        values = found.x.tolist()
+    found = least_squares(residuals, start, bounds=(low, high), x_scale="jac", max_nfev=EVALUATIONS)
+    values = found.x.tolist()
     alpha, rho, nu = values[:3]
     return SABR(years, alpha, values[3] if beta is None else beta, rho, nu), int(found.nfev)

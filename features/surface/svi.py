@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike
 from features.kernel import kernel
 from features.surface.cleaning import Points, weighed
 from features.surface.model import FitReport, FloatArray, SliceSurface, expiry_fit
+from features.surface.sparse import with_prior
 
 Array = np.ndarray[Any, Any]
 
@@ -45,6 +46,7 @@ _PENALTY: Final = 1e6
 FIRMNESS: Final = 1e4
 """Weight of what is beyond a bound, in mean weights of a point."""
 _TURNS: Final = 8
+_WORST: Final = 1e6
 _MARGIN: Final = 1e-3
 """By which conditions hold on the grid: between its points, and after the simplex has settled, something is lost."""
 _WIDEST: Final = 2.0
@@ -262,7 +264,9 @@ def _outer(
     for i in range(CHECKS):
         g = svi_butterfly(raw[0], raw[1], raw[2], raw[3], raw[4], check_point(raw, low, high, i))
         if g < _MARGIN:
-            penalty += min(_MARGIN - g, 1.0) ** 2
+            # A square, and from one on its tangent: far out of bounds there has to be a way back.
+            short = min(_MARGIN - g, _WORST)
+            penalty += short * short if short < 1.0 else 2.0 * short - 1.0
     return cost + _PENALTY * (1.0 + cost) * penalty
 
 
@@ -334,6 +338,43 @@ def _descend(
 
 
 @kernel
+def _flattened(k: Array, w: Array, weight: Array, low: float, high: float, raw: Array) -> bool:
+    """Where a slice has butterflies, the nearest without on the way to a flat one; whether it had some."""
+    if lowest_butterfly(raw, low, high) >= 0.0:
+        return False
+    level = total = 0.0
+    for i in range(len(k)):
+        level += weight[i] * w[i]
+        total += weight[i]
+    level /= total
+    found, trial = np.array([level, 0.0, raw[2], raw[3], raw[4]]), raw.copy()
+    below, above = 0.0, 1.0
+    for _ in range(40):
+        share = 0.5 * (below + above)
+        trial[0], trial[1] = level + share * (raw[0] - level), share * raw[1]
+        if lowest_butterfly(trial, low, high) >= 0.0:
+            below = share
+            found[:] = trial
+        else:
+            above = share
+    raw[:] = found
+    return True
+
+
+@kernel
+def _cost_of(k: Array, w: Array, weight: Array, bounds: Array, excess: float, raw: Array) -> float:
+    """Sum of squares of a slice, with that of what lies beyond the bounds."""
+    total = 0.0
+    for i in range(len(k)):
+        total += weight[i] * (svi_variance(raw[0], raw[1], raw[2], raw[3], raw[4], k[i]) - w[i]) ** 2
+    for i in range(bounds.shape[1]):
+        rest = svi_variance(raw[0], raw[1], raw[2], raw[3], raw[4], bounds[0, i]) - bounds[1, i]
+        if rest * bounds[2, i] > 0.0:
+            total += excess * rest * rest
+    return total
+
+
+@kernel
 def fit_svi_kernel(
     k: Array, w: Array, weight: Array, bounds: Array, firmness: float, warm: Array, low: float, high: float, raw: Array
 ) -> tuple[float, int]:
@@ -351,25 +392,29 @@ def fit_svi_kernel(
     excess = 0.0
     for i in range(len(weight)):
         excess += firmness * weight[i] / len(weight)
-    if not math.isnan(warm[0]):
-        return _descend(k, w, weight, bounds, excess, low, high, warm[3], math.log(max(warm[4], 1e-6)), 0.1, raw)
-    # A skewed smile has a second valley, where m lies beyond the lowest point: so one way down from either side, too.
-    width = max(0.5 * (high - low), 1e-3)
-    inner, trial = np.empty(3), np.empty(5)
     best, steps = math.inf, 0
-    for i in range(3):
-        m = 0.5 * (low + high) + 0.5 * width * (i - 1)
-        log_s, least = math.log(_FIRST_S * width), math.inf
-        for j in range(_STARTS):
-            each = math.log(_FIRST_S * width) + j * math.log(2.5)
-            found = _outer(k, w, weight, bounds, excess, low, high, m, each, inner, trial)
-            if found < least:
-                log_s, least = each, found
-        found, taken = _descend(k, w, weight, bounds, excess, low, high, m, log_s, 0.5, trial)
-        steps += taken
-        if found < best or i == 0:
-            best = found
-            raw[:] = trial
+    if not math.isnan(warm[0]):
+        log_s = math.log(max(warm[4], 1e-6))
+        best, steps = _descend(k, w, weight, bounds, excess, low, high, warm[3], log_s, 0.1, raw)
+    else:
+        # A skewed smile has a second valley, where m lies beyond the lowest point: so one way down from either side.
+        width = max(0.5 * (high - low), 1e-3)
+        inner, trial = np.empty(3), np.empty(5)
+        for i in range(3):
+            m = 0.5 * (low + high) + 0.5 * width * (i - 1)
+            log_s, least = math.log(_FIRST_S * width), math.inf
+            for j in range(_STARTS):
+                each = math.log(_FIRST_S * width) + j * math.log(2.5)
+                found = _outer(k, w, weight, bounds, excess, low, high, m, each, inner, trial)
+                if found < least:
+                    log_s, least = each, found
+            found, taken = _descend(k, w, weight, bounds, excess, low, high, m, log_s, 0.5, trial)
+            steps += taken
+            if found < best or i == 0:
+                best = found
+                raw[:] = trial
+    if _flattened(k, w, weight, low, high, raw):
+        best = _cost_of(k, w, weight, bounds, excess, raw)
     return best, steps
 
 
@@ -406,7 +451,7 @@ class SVI:
 
 
 def fit_svi(quotes: Points, warm: SliceSurface | None = None) -> SliceSurface:
-    """A smile an expiry, each by itself.
+    """A smile an expiry, each by itself; of few quotes with the help of the others (:mod:`features.surface.sparse`).
 
     Args:
         quotes: of :func:`features.surface.clean`.
@@ -414,21 +459,23 @@ def fit_svi(quotes: Points, warm: SliceSurface | None = None) -> SliceSurface:
     """
     began = time.perf_counter()
     known = {} if warm is None else warm.by_expiry()
-    w, weight = weighed(quotes)
+    told = with_prior(quotes, warm)
+    w, weight = weighed(told)
     smiles, fits = [], []
     for e, expiry in enumerate(quotes.expiry_E.tolist()):
-        part = slice(int(quotes.start_F[e]), int(quotes.start_F[e + 1]))
+        part = slice(int(told.start_F[e]), int(told.start_F[e + 1]))
         years = float(quotes.years_E[e])
         before = known.get(expiry)
         start = np.full(5, np.nan)
         if isinstance(before, SVI):
             start[:] = (before.a, before.b, before.rho, before.m, before.s)
         raw = np.empty(5)
-        low, high = grid_ends(quotes.k_Q[part], w[part])
-        _, steps = fit_svi_kernel(quotes.k_Q[part], w[part], weight[part], UNBOUNDED, FIRMNESS, start, low, high, raw)
+        low, high = grid_ends(told.k_Q[part], w[part])
+        _, steps = fit_svi_kernel(told.k_Q[part], w[part], weight[part], UNBOUNDED, FIRMNESS, start, low, high, raw)
         smile = SVI(*raw.tolist())
         smiles.append(smile)
-        volatility = np.sqrt(np.maximum(smile.total_variance(quotes.k_Q[part]), 0.0) / years)
+        k = quotes.k_Q[quotes.start_F[e] : quotes.start_F[e + 1]]
+        volatility = np.sqrt(np.maximum(smile.total_variance(k), 0.0) / years)
         fits.append(expiry_fit(quotes, e, volatility, steps))
     report = FitReport("svi", tuple(fits), time.perf_counter() - began)
     return SliceSurface(quotes.years_E, tuple(smiles), report)

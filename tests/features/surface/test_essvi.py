@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from option_chains import chain_of, points_of, ssvi
+from scipy.optimize import minimize
 
 from features.surface.arbitrage import check_arbitrage
+from features.surface.cleaning import Points, weighed
 from features.surface.essvi import essvi_at, essvi_slopes, essvi_variance, no_butterfly, no_calendar
 from features.surface.essvi_surface import fit_essvi
-from features.surface.model import durrleman
+from features.surface.heston import Heston
+from features.surface.model import FitReport, durrleman
+
+Array = np.ndarray[Any, Any]
 
 K = np.concatenate([np.linspace(-8, 8, 801), np.linspace(-0.2, 0.2, 801)])
 
@@ -110,3 +117,44 @@ def test_the_last_surface_is_where_it_begins_and_what_few_quotes_look_like() -> 
     assert np.abs(sparse.implied_volatility(k, 30 / 365) - ssvi(k, np.full(9, 30 / 365))).max() < 0.02
     alone = fit_essvi(points_of(few))
     assert check_arbitrage(alone).is_free
+
+
+INVERTED = ((0.445, 5.083, 0.033, 1.485, -0.725), (0.418, 1.505, 0.09, 1.122, -0.775), (0.9, 4.0, 0.1, 2.0, -0.3))
+"""Heston's numbers after a crash: variance falls so fast that total variance hardly rises."""
+
+
+def _joint_least(points: Points, begin: Array) -> float:
+    """The weighted sum of squares of scipy's best over all slices at once, under the same conditions."""
+    w, weight = weighed(points)
+    at = np.repeat(np.arange(len(points.years_E)), np.diff(points.start_F))
+
+    def cost(x: Array) -> float:
+        theta, right, left = (x * begin.ravel()).reshape(-1, 3).T
+        found = [essvi_variance(*each) for each in zip(theta[at], right[at], left[at], points.k_Q, strict=True)]
+        return float(weight @ (np.array(found) - w) ** 2)
+
+    def conditions(x: Array) -> Array:
+        theta, right, left = (x * begin.ravel()).reshape(-1, 3).T
+        psi = 0.5 * (right + left)
+        own = [4 - psi * right / theta, 4 - psi * left / theta, 3.999 - right, 3.999 - left]
+        rise = [np.diff(each) / each[1:] for each in (theta, right, left)]
+        return np.concatenate([*own, *rise, psi[:-1] * theta[1:] / (psi[1:] * theta[:-1]) - 1])
+
+    found = minimize(
+        cost, np.ones(begin.size), method="SLSQP", bounds=[(0.02, 50.0)] * begin.size,
+        constraints={"type": "ineq", "fun": conditions}, options={"maxiter": 300, "ftol": 1e-9},
+    )  # fmt: skip
+    return float(found.fun)
+
+
+@pytest.mark.parametrize("numbers", INVERTED)
+def test_slices_that_hold_each_other_are_fitted_together(numbers: tuple[float, ...]) -> None:
+    heston = Heston(*numbers, FitReport("heston", (), 0.0))
+    points = points_of(chain_of([3, 14, 45, 120, 365], heston.implied_volatility, strikes=13, deviations=2.0))
+    surface = fit_essvi(points)
+    report = check_arbitrage(surface)
+    assert report.exact
+    assert report.is_free
+    w, weight = weighed(points)
+    ours = float(weight @ (surface.total_variance(points.k_Q, points.years_Q) - w) ** 2)
+    assert ours <= 1.001 * _joint_least(points, surface.slice_E3)

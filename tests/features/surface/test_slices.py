@@ -30,7 +30,7 @@ def fitted(
     E = len(points.years_E)
     essvi, svi = np.empty((E, 3)), np.empty((E, 5))
     nothing = np.full((E, 3), math.nan)
-    fit_essvi_kernel(points.start_F, points.k_Q, w, weight, nothing, np.zeros(E), essvi)
+    fit_essvi_kernel(points.years_E, points.start_F, points.k_Q, w, weight, nothing, np.zeros(E), essvi)
     before = np.full((E, 5), math.nan) if warm is None else warm
     bid_w = points.bid_Q**2 * points.years_Q
     lowered = fit_slices(points.start_F, points.k_Q, bid_w, w, weight, essvi, before, least, svi)
