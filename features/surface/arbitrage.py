@@ -41,7 +41,7 @@ class Violation:
 
     Args:
         kind: butterfly, calendar or vertical; or unknown, where a surface has no variance although it is near the
-            money (``KNOWN`` deviations): what is not known is not free.
+            money (``KNOWN`` deviations): what is not known is not free, unless the model's own condition says so.
         years: of the expiry; of a calendar the later one.
         k: log-moneyness.
         size: by how much: of g, of total variance, of a price over the forward; of what is unknown 1.
@@ -96,6 +96,7 @@ def check_arbitrage(
     own = np.array([fit.years for fit in surface.report.expiries])
     times = np.sort(np.concatenate([own, 0.5 * (own[1:] + own[:-1])])) if years is None else np.asarray(years, float)
     variances, prices = list[Violation](), list[Violation]()
+    exact = _exact(surface)
     points, unknown = 0, 0
     before: float | None = None
     for at in times.tolist():
@@ -109,11 +110,12 @@ def check_arbitrage(
         k = np.unique(np.concatenate([even, bends[np.abs(bends) <= WIDTH * deviation]]))
         found, dark = _by_variance(surface, at, before, k, tolerance)
         variances += found
-        variances += _worst("unknown", at, k, np.where(dark & (np.abs(k) <= KNOWN * deviation), 1.0, 0.0), 0.5)
+        if not exact:
+            variances += _worst("unknown", at, k, np.where(dark & (np.abs(k) <= KNOWN * deviation), 1.0, 0.0), 0.5)
         prices += _by_price(surface, at, before, even, tolerance)
         points, unknown = points + len(k), unknown + int(dark.sum())
         before = at
-    return ArbitrageReport(tuple(variances), tuple(prices), _exact(surface), points, unknown)
+    return ArbitrageReport(tuple(variances), tuple(prices), exact, points, unknown)
 
 
 def _exact(surface: Surface) -> bool | None:

@@ -30,6 +30,7 @@ from features.surface.black import FloatArray, black_price, black_vega
 from features.surface.cleaning import Points
 from features.surface.inversion import implied_volatility
 from features.surface.model import FitReport, SurfaceOf, expiry_fit
+from features.surface.sparse import with_prior
 
 Array = np.ndarray[Any, Any]
 
@@ -37,6 +38,13 @@ NODES: Final = 100
 """Of each expiry; more of them meet quotes that were left out no better, and take longer."""
 REACH: Final = 5.0
 """How far the grid goes beyond the money, in deviations of the widest expiry."""
+
+FARTHEST: Final = 6.0
+"""Log-moneyness beyond which there are only a few nodes: some four hundred times the forward."""
+PATIENCE_S: Final = 5.0
+"""For one attempt of the solver: what it has not solved by then it will not."""
+ATTEMPTS: Final = ((1.0, "highs-ipm"), (1.5, "highs-ipm"), (2.5, "highs-ipm"), (1.0, "highs-ds"))
+"""Share of the smoothness, and the method."""
 
 SMOOTHNESS: Final = 0.02
 """Of the roughness against one quote missed by half its spread."""
@@ -149,21 +157,27 @@ class GridSurface(SurfaceOf):
 
 
 def grid_of(quotes: Points, nodes: int = NODES) -> FloatArray:
-    """Moneynesses: dense where the shortest expiry lives, sparse as far as the longest goes."""
+    """Moneynesses: dense where the shortest expiry lives, sparse as far as the longest goes.
+
+    Where that is beyond all strikes that anybody quotes (``FARTHEST``), a few nodes stand for what is there: the
+    solver's numbers would reach from e^-15 to e^15.
+    """
     deviation = quotes.mid_Q * np.sqrt(quotes.years_Q)
     narrow, wide = float(deviation.min()), float(deviation.max())
-    low = min(float(quotes.k_Q.min()), -REACH * wide)
-    high = max(float(quotes.k_Q.max()), REACH * wide)
+    reach = REACH * wide
+    low = min(float(quotes.k_Q.min()), -min(reach, FARTHEST))
+    high = max(float(quotes.k_Q.max()), min(reach, FARTHEST))
     scale = 0.5 * narrow
-    at = np.linspace(math.asinh(low / scale), math.asinh(high / scale), nodes)
-    found: FloatArray = np.exp(scale * np.sinh(at))
-    return np.unique(np.append(found, 1.0))
+    at = scale * np.sinh(np.linspace(math.asinh(low / scale), math.asinh(high / scale), nodes))
+    outer = [sign * each * reach for sign in (-1.0, 1.0) for each in (0.9, 1.0)]
+    beyond = [each for each in outer if not low - 0.5 <= each <= high + 0.5]
+    return np.unique(np.exp(np.concatenate([at, beyond, [0.0]])))
 
 
 def fit_nonparametric(
     quotes: Points, warm: GridSurface | None = None, *, smoothness: float = SMOOTHNESS, nodes: int = NODES
 ) -> GridSurface:
-    """All expiries in one linear programme.
+    """All expiries in one linear programme; those of few quotes with the help of :mod:`features.surface.sparse`.
 
     Args:
         quotes: of :func:`features.surface.clean`.
@@ -177,8 +191,9 @@ def fit_nonparametric(
     began = time.perf_counter()
     if not len(quotes.k_Q):
         return GridSurface((), FitReport("nonparametric", (), 0.0))
-    x = grid_of(quotes, nodes)
-    calls, iterations = _solve(quotes, x, smoothness)
+    told = with_prior(quotes)
+    x = grid_of(told, nodes)
+    calls, iterations = _solve(told, x, smoothness)
     smiles = tuple(GridSmile(years, x, call) for years, call in zip(quotes.years_E.tolist(), calls, strict=True))
     seconds = time.perf_counter() - began
     fits = []
@@ -196,7 +211,9 @@ def _solve(quotes: Points, x: FloatArray, smoothness: float) -> tuple[list[Float
     E, M, Q = len(quotes.expiry_E), len(x), len(quotes.k_Q)
     through, target = _quoted(quotes, x)
     bends = block_diag([_roughness(x, deviation) for deviation in _deviations(quotes)], format="csr")
-    convex = block_diag([-_changes_of_slope(x)] * E, format="csr")
+    # Of the law's mass only the sign counts: over the steps, the solver's numbers are all of one size.
+    changes = diags_array([np.minimum(np.diff(x)[:-1], np.diff(x)[1:])], offsets=[0]) @ _changes_of_slope(x)
+    convex = block_diag([-changes] * E, format="csr")
     later = diags_array([np.ones(E * M - M), -np.ones(E * M - M)], offsets=[0, M], shape=(E * M - M, E * M))
     upper = block_array(
         [
@@ -217,11 +234,20 @@ def _solve(quotes: Points, x: FloatArray, smoothness: float) -> tuple[list[Float
     # The law lies within the grid: up to its second node no put is worth anything, from its last but one no call.
     ends = (np.arange(E)[:, None] * M + np.array([0, 1, M - 2, M - 1])).ravel()
     high[ends] = low[ends]
-    # Inside points take the same time whatever the chain is; the simplex stalls where many conditions hold at once.
-    found = linprog(cost, A_ub=upper, b_ub=bound, bounds=np.column_stack([low, high]), method="highs-ipm")
-    if found.x is None:
-        raise BadInputError(f"The linear programme of the surface gave up: {found.message}", "Clean the quotes.")
-    return _exactly_free(found.x[: E * M].reshape(E, M), x), int(found.nit)
+    # Inside points take the same time whatever the chain is; the simplex stalls where many conditions hold at once. Now
+    # and then inside points stall as well: at another smoothness they do not.
+    for share, method in ATTEMPTS:
+        cost[E * M + Q :] = share * smoothness
+        found = linprog(
+            cost, A_ub=upper, b_ub=bound, bounds=np.column_stack([low, high]), method=method,
+            options={"time_limit": PATIENCE_S},
+        )  # fmt: skip
+        if found.status == 0 and found.x is not None:
+            return _exactly_free(found.x[: E * M].reshape(E, M), x), int(found.nit)
+    raise BadInputError(
+        f"The linear programme of the surface gave up: {found.message}",
+        "Repair the quotes first (repair_arbitrage), or fit another model.",
+    )
 
 
 def _quoted(quotes: Points, x: FloatArray) -> tuple[Any, FloatArray]:
@@ -257,10 +283,14 @@ def _changes_of_slope(x: FloatArray) -> Any:
 
 
 def _roughness(x: FloatArray, deviation: float) -> Any:
-    """Rows that take calls to the changes of the slope of the density q_m / width_m, in units of the deviation."""
-    width = 0.5 * (x[2:] - x[:-2])
-    density = diags_array([1.0 / width], offsets=[0]) @ _changes_of_slope(x)
-    inner = 1.0 / np.diff(x[1:-1])
+    """Rows that take calls to the changes of the slope of the density of log(K / F), in units of the deviation.
+
+    The density at a node is q_m x_m over its width in log-moneyness: of the share measure, which is alike on both ends.
+    """
+    k = np.log(x)
+    width = 0.5 * (k[2:] - k[:-2])
+    density = diags_array([np.sqrt(x[1:-1]) / width], offsets=[0]) @ _changes_of_slope(x)
+    inner = 1.0 / np.diff(k[1:-1])
     M = len(x)
     changes = diags_array([inner[:-1], -(inner[:-1] + inner[1:]), inner[1:]], offsets=[0, 1, 2], shape=(M - 4, M - 2))
     return csr_array(deviation**2 * (changes @ density))
