@@ -265,14 +265,29 @@ def parse_time(text: str | None) -> int | None:
     Raises:
         ConfigError: it is none, or lies before 1970.
     """
+    import warnings
+    from datetime import UTC, datetime
+
     import numpy as np
 
     if text is None:
         return None
+    plain = text.strip().removesuffix("Z").removesuffix(" UTC")
     try:
-        found = int(np.datetime64(text.removesuffix("Z"), "ns").astype(np.int64))
-    except ValueError:
-        found = 0
-    if found <= 0:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # numpy warns of an offset, and drops none
+            found = int(np.datetime64(plain, "ns").astype(np.int64))
+            # Nanoseconds reach to 2262, and numpy wraps what is beyond.
+            if np.datetime64(found, "ns").astype("datetime64[Y]") != np.datetime64(plain).astype("datetime64[Y]"):
+                found = 0
+    except (ValueError, UserWarning):
+        try:
+            moment = datetime.fromisoformat(text.strip())
+        except ValueError:
+            found = 0
+        else:
+            since = moment.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
+            found = ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) * 1_000
+    if not 0 < found < 2**63:
         raise ConfigError(f"{text!r} is no time.", "Write UTC, such as 2026-01-05 or 2026-01-05T12:30:00.")
     return found

@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from features.errors import BadInputError, ConfigError
 from features.events import NANO
-from features.surface.cleaning import CleaningRules, Points, clean
+from features.surface.cleaning import CleaningRules, Points, clean, counts_of
 from features.surface.forwards import parity_forward
 from pipeline.lake_location import LakeLocation, Place
 
@@ -62,18 +62,36 @@ class OptionChain:
         columns = (self.expiry_ns, self.strike, self.is_call, self.bid, self.ask, self.forward, self.quoted_ns)
         points = clean(*columns, self.now_ns, rules)
         if not len(points.k_Q):
+            counts = sorted(counts_of(points).items(), key=lambda each: -each[1])
+            why = ", ".join(f"{rule.replace('_', ' ')} {count:,}" for rule, count in counts)
             raise BadInputError(
-                f"No quote of the {len(self)} options on {self.underlying} at {utc(self.now_ns)} can be used.",
-                "Name another --at: expired, stale and one-sided quotes are left out.",
+                f"No quote of the {len(self):,} options on {self.underlying} at {utc(self.now_ns)} can be used: "
+                f"{why or 'there are none'}.",
+                _REMEDIES.get(counts[0][0] if counts else "", "Name another chain: --at TIME."),
             )
         return points
+
+
+_REMEDIES: Final = {
+    "no_strike": "Their strikes are no positive numbers: see the file.",
+    "expired": "Their expiries lie before the chain's time: name an earlier one, --at TIME, or see the file's times.",
+    "no_forward": "Give forwards; or calls and puts of the same strikes, whose parity tells them.",
+    "stale": "Their last quotes are too old: name another chain, --at TIME.",
+    "no_bid": "Only quotes with a bid and an ask are used: name another chain, --at TIME.",
+    "no_ask": "Only quotes with a bid and an ask are used: name another chain, --at TIME.",
+    "crossed": "Their bids are above their asks: see whether the two columns are exchanged.",
+    "in_the_money": "Only options out of the money are used: see the forwards, and whether calls are called puts.",
+    "below_intrinsic": "No volatility gives their prices: see whether those are in coin or in quote currency.",
+    "wide": "Their bids and asks are too far apart to say anything: name another chain, --at TIME.",
+}
+"""Of chains none of whose quotes can be used, by what most of them lack."""
 
 
 def read_chain(place: Place, underlying: str | None = None, at_ns: int | None = None) -> OptionChain:
     """The last chain at or before a time.
 
     Args:
-        place: a Parquet file of recorded Deribit chains, the folder of a lake, or its URL.
+        place: a Parquet file of recorded Deribit chains, the folder of a lake or of its table of options, or a URL.
         underlying: may be left out where there is one only.
         at_ns: ns since 1970 UTC; the newest chain without it. Of a lake, what was received by then counts.
 
@@ -90,6 +108,11 @@ def read_chain(place: Place, underlying: str | None = None, at_ns: int | None = 
         return lake_chain(location, underlying, at_ns)
     path = Path(location)
     if path.is_dir():
+        if (path / "_delta_log").is_dir():
+            # A table of a lake: its quotes need the others' reference data.
+            return lake_chain(LakeLocation.of(path.parent), underlying, at_ns)
+        if (path / "lake").is_dir() and not (path / "options").is_dir():
+            raise BadInputError(f"{path} is no lake.", f"Name the one in it: {path / 'lake'}.")
         if recordings := sorted(path.glob("*.parquet")):
             raise BadInputError(f"{path} is a folder of files.", f"Name one of them, such as {recordings[-1]}.")
         return lake_chain(location, underlying, at_ns)
@@ -115,6 +138,8 @@ def chosen(underlying: str | None, present: list[str], place: Place) -> str:
         if len(present) > 1:
             raise ConfigError(f"{place} holds options on {names}.", "Say which: --underlying NAME.")
         return present[0]
+    if underlying not in present and underlying.upper() in present:
+        return underlying.upper()
     if underlying not in present:
         raise ConfigError(f"{place} holds no options on {underlying!r}.", f"It has {names}.")
     return underlying
@@ -136,7 +161,7 @@ def with_parity_forwards(chain: OptionChain, is_inverse: Array) -> OptionChain:
             they are inverse; all other prices in quote currency.
         is_inverse: of every option.
     """
-    missing = ~np.isfinite(chain.forward)
+    missing = ~is_forward(chain.forward)
     if not missing.any():
         return chain
     forward, bid, ask = chain.forward.copy(), chain.bid.copy(), chain.ask.copy()
@@ -150,6 +175,29 @@ def with_parity_forwards(chain: OptionChain, is_inverse: Array) -> OptionChain:
         bid[of] *= unit
         ask[of] *= unit
     return replace(chain, forward=forward, bid=bid, ask=ask)
+
+
+def is_forward(forward: Array) -> Array:
+    """Whether each is a forward: a positive number."""
+    found: Array = np.isfinite(forward) & (forward > 0.0)
+    return found
+
+
+OFF_PARITY: Final = 0.01
+"""Of a forward, off that by put-call parity, that is worth a warning: recorded ones are within a quarter per cent."""
+_PAIRS: Final = 4
+
+
+def forwards_off_parity(chain: OptionChain) -> list[tuple[int, float]]:
+    """Expiries whose forward their own calls and puts contradict, with the share by which it is off; worst first."""
+    found = []
+    for expiry in np.unique(chain.expiry_ns[is_forward(chain.forward) & (chain.expiry_ns > chain.now_ns)]).tolist():
+        of = (chain.expiry_ns == expiry) & is_forward(chain.forward)
+        parity = parity_forward(chain.strike[of], chain.is_call[of], chain.bid[of], chain.ask[of])
+        forward = float(np.median(chain.forward[of]))
+        if parity.pairs >= _PAIRS and abs(forward / parity.forward - 1.0) > OFF_PARITY:
+            found.append((int(expiry), forward / parity.forward - 1.0))
+    return sorted(found, key=lambda each: -abs(each[1]))
 
 
 def utc(time_ns: int) -> str:

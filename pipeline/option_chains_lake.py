@@ -12,7 +12,7 @@ from features.events import NANO
 from features.surface.black import YEAR_NS
 from features.surface.inversion import implied_volatility
 from pipeline.lake_location import Place
-from pipeline.option_chains import OptionChain, chosen, none_so_early, with_parity_forwards
+from pipeline.option_chains import OptionChain, chosen, is_forward, none_so_early, with_parity_forwards
 from pipeline.query import open_lake
 
 Array = np.ndarray[Any, Any]
@@ -68,7 +68,7 @@ def _chain(underlying: str, now_ns: int, rows: pl.DataFrame) -> OptionChain:
     expiry_ns, quoted_ns = rows["expiry_ns"].to_numpy(), rows["ts_event"].to_numpy()
     is_call = rows["is_call"].to_numpy()
     inverse = rows["is_inverse"].to_numpy()
-    unit = np.where(inverse & np.isfinite(forward), forward, 1.0)
+    unit = np.where(inverse & is_forward(forward), forward, 1.0)
     increment = _floats(rows, "increment")
     years = (expiry_ns - quoted_ns) / YEAR_NS
     chain = OptionChain(

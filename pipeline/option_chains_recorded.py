@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from features.errors import BadInputError
-from pipeline.option_chains import OptionChain, chosen, none_so_early, with_parity_forwards
+from pipeline.option_chains import OptionChain, chosen, is_forward, none_so_early, with_parity_forwards
 from pipeline.sources.recording_lines import require_file
 
 Array = np.ndarray[Any, Any]
@@ -31,6 +31,8 @@ def recorded_chain(path: Path, underlying: str | None = None, at_ns: int | None 
         present: list[str] = times["currency"].drop_nulls().unique().to_list()
         name = chosen(underlying, present, path)
         taken = times.filter(pl.col("currency") == name)["taken_ns"].drop_nulls().sort()
+        if taken.is_empty():
+            raise _no_chains(path, "the column 'timestamp' holds no times")
         known = taken if at_ns is None else taken.filter(taken <= at_ns)
         if known.is_empty():
             raise none_so_early(path, name, at_ns or 0, int(taken[0]))
@@ -42,18 +44,19 @@ def recorded_chain(path: Path, underlying: str | None = None, at_ns: int | None 
 
 
 def _chain(path: Path, underlying: str, now_ns: int, rows: pl.DataFrame) -> OptionChain:
-    types = set(rows["option_type"].unique().to_list())
-    if not types <= {"call", "put"}:
+    side = rows["option_type"].str.to_lowercase()
+    types = set(rows["option_type"].filter(~side.is_in(["call", "put", "c", "p"]).fill_null(False)).unique().to_list())
+    if types:
         raise _no_chains(path, f"option_type is one of {sorted(map(str, types))}, not call or put")
     forward = _floats(rows, "underlying")
-    unit = np.where(np.isfinite(forward), forward, 1.0)
+    unit = np.where(is_forward(forward), forward, 1.0)
     chain = OptionChain(
         underlying,
         now_ns,
         # An option without an expiry counts as expired.
         rows["expiry_ns"].fill_null(0).to_numpy(),
         _floats(rows, "strike"),
-        (rows["option_type"] == "call").to_numpy(),
+        side.is_in(["call", "c"]).to_numpy(),
         _floats(rows, "bid_price") * unit,
         _floats(rows, "ask_price") * unit,
         forward,
@@ -92,5 +95,6 @@ def _scan(path: Path) -> pl.LazyFrame:
 def _no_chains(path: Path, why: str) -> BadInputError:
     return BadInputError(
         f"{path} does not hold option chains: {why}.",
-        f"Name the folder or URL of a lake, or Parquet with the columns {', '.join(_NEEDED)}.",
+        f"Name the folder or URL of a lake, or Parquet with the columns {', '.join(_NEEDED)}; what else you have goes "
+        "through a source into a lake first (docs/sources.md).",
     )

@@ -86,5 +86,7 @@ def compare_models(points: Points, models: Iterable[str] = MODELS) -> Iterator[M
 
 
 def arbitrage_counts(report: ArbitrageReport) -> dict[str, int]:
-    """By kind."""
-    return {kind: report.count(kind) for kind in KINDS}
+    """By kind; what is unknown near the money where there is some."""
+    found = {kind: report.count(kind) for kind in KINDS}
+    unknown = report.count("unknown")
+    return found | {"unknown": unknown} if unknown else found

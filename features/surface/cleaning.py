@@ -31,28 +31,31 @@ class Rule(IntEnum):
     """Why a quote is left out; each is counted."""
 
     USED = 0
-    EXPIRED = 1
-    """No time is left."""
-    NO_FORWARD = 2
+    NO_STRIKE = 1
+    """Its strike is no positive number."""
+    EXPIRED = 2
+    """No time is left, or next to none (``least_ns``): a tick of its price is then any volatility."""
+    NO_FORWARD = 3
     """The forward of its expiry is unknown."""
-    STALE = 3
+    STALE = 4
     """It was quoted too long ago."""
-    NO_BID = 4
+    NO_BID = 5
     """Nobody bids: the smallest price that the market would pay is unknown."""
-    NO_ASK = 5
-    CROSSED = 6
+    NO_ASK = 6
+    CROSSED = 7
     """The bid is above the ask."""
-    IN_THE_MONEY = 7
-    BELOW_INTRINSIC = 8
+    IN_THE_MONEY = 8
+    BELOW_INTRINSIC = 9
     """A bid or an ask that no volatility gives: at or below intrinsic value, or beyond the price's bound."""
-    WIDE = 9
+    WIDE = 10
     """Bid and ask say too little: their volatilities are far apart."""
-    DUPLICATE = 10
+    DUPLICATE = 11
     """Another quote of the same expiry and log-moneyness has a narrower spread, or the same at a lower level."""
 
 
 (
     _USED,
+    _NO_STRIKE,
     _EXPIRED,
     _NO_FORWARD,
     _STALE,
@@ -73,11 +76,13 @@ class CleaningRules(NamedTuple):
         stale_ns: age beyond which a quote is stale.
         wide_share: of the mid volatility, by which bid and ask volatility may differ.
         wide_floor: difference (1 / sqrt(year)) that is never wide.
+        least_ns: time to expiry below which an option counts as expired.
     """
 
     stale_ns: int = 3_600 * 1_000_000_000
     wide_share: float = 0.5
     wide_floor: float = 0.1
+    least_ns: int = 60 * 1_000_000_000
 
 
 class Points(NamedTuple):
@@ -117,11 +122,14 @@ class Points(NamedTuple):
 
 @kernel
 def _verdict(
-    years: float, forward: float, bid: float, ask: float, out_of_the_money: bool, age_ns: int, stale_ns: int
-) -> int:
-    if not years > 0.0:
+    left_ns: int, least_ns: int, strike: float, forward: float, bid: float, ask: float, out_of_the_money: bool,
+    age_ns: int, stale_ns: int,
+) -> int:  # fmt: skip
+    if not 0.0 < strike < math.inf:
+        return _NO_STRIKE
+    if left_ns < max(least_ns, 1):
         return _EXPIRED
-    if not forward > 0.0:
+    if not 0.0 < forward < math.inf:
         return _NO_FORWARD
     if age_ns > stale_ns:
         return _STALE
@@ -174,7 +182,7 @@ def _sort(expiry: Array, k: Array, spread: Array, middle: Array, order: Array) -
 @kernel
 def clean_chain(
     expiry_ns: Array, strike: Array, is_call: Array, bid: Array, ask: Array, forward: Array, quoted_ns: Array,
-    n: int, now_ns: int, stale_ns: int, wide_share: float, wide_floor: float,
+    n: int, now_ns: int, stale_ns: int, wide_share: float, wide_floor: float, least_ns: int,
 ) -> tuple[Array, Array, Array, Array, Array, Array, Array, Array, Array]:  # fmt: skip
     """The points of a chain and the verdict on every quote, as :class:`Points` has them.
 
@@ -187,7 +195,7 @@ def clean_chain(
         quoted_ns: when it was quoted.
         n: how many options there are.
         now_ns: the moment that times to expiry and ages count from.
-        stale_ns, wide_share, wide_floor: as in :class:`CleaningRules`.
+        stale_ns, wide_share, wide_floor, least_ns: as in :class:`CleaningRules`.
     """
     rule = np.empty(n, np.int8)
     k, spread = np.empty(n), np.empty(n)
@@ -198,8 +206,9 @@ def clean_chain(
         years = (expiry_ns[i] - now_ns) / YEAR_NS
         call = bool(is_call[i])
         rule[i] = _verdict(
-            years, forward[i], bid[i], ask[i], call == (strike[i] >= forward[i]), now_ns - quoted_ns[i], stale_ns
-        )
+            expiry_ns[i] - now_ns, least_ns, strike[i], forward[i], bid[i], ask[i],
+            call == (strike[i] >= forward[i]), now_ns - quoted_ns[i], stale_ns,
+        )  # fmt: skip
         if rule[i] != _USED:
             continue
         low[i] = implied_volatility_kernel(bid[i], forward[i], strike[i], years, call)

@@ -75,7 +75,9 @@ def parity_forward(strike: Array, is_call: Array, bid: Array, ask: Array, *, is_
     fewest = max(MIN_CHECKED, (len(x) + 1) // 2)
     while True:
         line = _line(x, y, 1.0 / half**2)
-        if not (np.abs(line.off) > OUTLIER * half).any():
+        # Off the line of the others: a pair that draws the line to itself is not far off its own.
+        away = np.abs(line.off) / np.maximum(1.0 - line.leverage, 1e-12) if len(x) > MIN_PAIRS else np.abs(line.off)
+        if not (away > OUTLIER * half).any():
             break
         if len(x) <= fewest:
             return ParityForward(np.nan, np.nan, len(x))

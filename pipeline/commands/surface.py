@@ -53,7 +53,7 @@ def fit(
     with _working(f"fitting {model}"):
         surface = fit_timed(model, points)
         arbitrage = check_arbitrage(surface)
-    _print_fit(surface)
+    _print_fit(surface, points)
     typer.echo(f"fitted in {_duration(surface.report.seconds)}")
     _print_arbitrage(arbitrage)
     if plot is not None:
@@ -113,14 +113,12 @@ def _names(models: str) -> list[str]:
 def _read(
     place: str, at: str | None, underlying: str | None, config: Path | None, plot: Path | None
 ) -> tuple[OptionChain, Points]:
-    from features.errors import ConfigError
     from features.surface.cleaning import counts_of
     from pipeline.backfill_run import parse_time
     from pipeline.option_chains import read_chain, utc
 
-    if plot is not None and not plot.absolute().parent.is_dir():
-        # Said before the work is done.
-        raise ConfigError(f"There is no folder {plot.parent}.", "Make it, or name another file: --plot FILE.")
+    if plot is not None:
+        _require_picture(plot, place)
     # A location that is a lake brings its storage options along.
     wanted = parse_time(at)
     chain = read_chain(settings_of(config, lake=place).lake, underlying, wanted)
@@ -131,41 +129,86 @@ def _read(
     late = "" if wanted is None else f", {_age((wanted - chain.now_ns) / 1e9)} before --at"
     typer.echo(f"{chain.underlying}, chain of {utc(chain.now_ns)}{late}: {len(chain):,} options")
     typer.echo(f"quotes used {used:,} of {len(points.expiry_E)} expiries; left out: {left or 'none'}")
+    _print_forwards(chain)
     return chain, points
 
 
-def _print_fit(surface: Surface) -> None:
+def _require_picture(plot: Path, place: str) -> None:
+    """Said before the work is done."""
+    from features.errors import ConfigError
+
+    if plot.suffix.lower() != ".png":
+        raise ConfigError(f"{plot} is no name of a picture.", "Pictures are PNG: --plot FILE.png.")
+    if not plot.absolute().parent.is_dir():
+        raise ConfigError(f"There is no folder {plot.parent}.", "Make it, or name another file: --plot FILE.png.")
+    if plot.is_dir() or plot.resolve() == Path(place).resolve():
+        raise ConfigError(f"{plot} is there already, and no picture.", "Name another file: --plot FILE.png.")
+
+
+def _print_forwards(chain: OptionChain) -> None:
+    """Warn of forwards that the options themselves contradict: every volatility would be wrong."""
+    from pipeline.option_chains import forwards_off_parity, utc
+
+    off = forwards_off_parity(chain)
+    for expiry_ns, share in off[:3]:
+        typer.echo(
+            f"WARNING: the forward of {utc(expiry_ns)[:10]} is {share:+.1%} off put-call parity; "
+            "its volatilities are wrong if that is"
+        )
+    if len(off) > 3:
+        typer.echo(f"WARNING: and those of {len(off) - 3} more expiries")
+
+
+def _print_fit(surface: Surface, points: Points) -> None:
     import numpy as np
 
-    from features.surface.delta_smile import volatility_at_deltas
+    from features.surface.delta_smile import log_moneyness_at_deltas, volatility_at_deltas
     from pipeline.option_chains import utc
 
     report = surface.report
     rows: list[tuple[str, ...]] = []
-    for each in report.expiries:
+    beyond = False
+    for e, each in enumerate(report.expiries):
         call, put = 100.0 * volatility_at_deltas(surface, each.years, np.array([0.25, 0.75]))
         money = 100.0 * float(surface.implied_volatility(0.0, each.years))
+        k = points.k_Q[points.start_F[e] : points.start_F[e + 1]]
+        at = log_moneyness_at_deltas(surface, each.years, np.array([0.25, 0.75]))
+        # What lies beyond an expiry's own quotes is the model's word alone.
+        no_money, no_wings = not k[0] <= 0.0 <= k[-1], not (k[0] <= at.min() and at.max() <= k[-1])
+        beyond |= no_money or no_wings
         rows.append(
             (
                 utc(each.expiry_ns)[:10],
-                f"{365.0 * each.years:.1f}",
+                _days(each.years),
                 str(each.quotes),
                 f"{each.rmse_bp:.1f}",
                 f"{each.inside / each.quotes:.0%}",
-                f"{money:.2f}",
-                f"{call - put:+.2f}",
-                f"{0.5 * (call + put) - money:+.2f}",
+                f"{'~' * no_money}{money:.2f}",
+                f"{'~' * no_wings}{call - put:+.2f}",
+                f"{'~' * no_wings}{0.5 * (call + put) - money:+.2f}",
                 str(each.iterations),
             )
         )
     rows.append(("all", "", str(report.quotes), f"{report.rmse_bp:.1f}", f"{report.inside_share:.0%}", *[""] * 4))
     _show(("expiry", "days", "quotes", "RMSE bp", "inside", "ATM %", "RR25 %", "BF25 %", "iterations"), rows)
+    if beyond:
+        typer.echo("~ beyond the quotes of its expiry")
+    if report.unknown:
+        typer.echo(
+            f"{report.unknown} of {report.quotes} quotes lie where the model's prices have no digits: no volatility"
+        )
+
+
+def _days(years: float) -> str:
+    days = 365.0 * years
+    return f"{days:.1f}" if days >= 0.95 else f"{24.0 * days:.1f} h" if days >= 1 / 24 else f"{1440.0 * days:.0f} min"
 
 
 def _print_arbitrage(report: ArbitrageReport) -> None:
     if report.is_free:
-        proof = "; the model excludes it everywhere" if report.exact else " on the grid"
-        typer.echo(f"arbitrage: none{proof}")
+        proof = "; the model excludes it everywhere" if report.exact else f" at {report.points:,} points"
+        dark = f", of which {report.unknown:,} have no digits left" if report.unknown and not report.exact else ""
+        typer.echo(f"arbitrage: none{proof}{dark}")
         return
     worst = []
     for kind in dict.fromkeys(each.kind for each in (*report.by_variance, *report.by_price)):
@@ -181,6 +224,7 @@ def _print_arbitrage(report: ArbitrageReport) -> None:
 
 
 _UNITS = {
+    ("unknown", "variance"): "no volatility near the money",
     ("butterfly", "variance"): "Durrleman's g below 0",
     ("calendar", "variance"): "of total variance",
     ("butterfly", "price"): "of slope in strike",
@@ -197,7 +241,7 @@ def _verdict(report: ArbitrageReport) -> str:
 
 
 def _print_comparison(results: list[ModelResult | ModelFailure]) -> None:
-    from pipeline.surface_models import ModelFailure, arbitrage_counts
+    from pipeline.surface_models import KINDS, ModelFailure, arbitrage_counts
 
     rows: list[tuple[str, ...]] = []
     problems = []
@@ -213,11 +257,11 @@ def _print_comparison(results: list[ModelResult | ModelFailure]) -> None:
                 f"{report.rmse_bp:.1f}",
                 f"{each.held_out_bp:.1f}",
                 f"{report.inside_share:.0%}",
-                *(str(count) for count in arbitrage_counts(each.arbitrage).values()),
+                *(str(arbitrage_counts(each.arbitrage)[kind]) for kind in KINDS),
                 f"{1e3 * report.seconds:.2f}" if report.seconds < 0.01 else f"{1e3 * report.seconds:.0f}",
             )
         )
-    _show(("model", "RMSE bp", "held out", "inside", "butterfly", "calendar", "vertical", "ms"), rows)
+    _show(("model", "RMSE bp", "held out", "inside", *KINDS, "ms"), rows)
     typer.echo("held out: RMSE in bp when fitted to every other strike and judged on the rest")
     typer.echo("butterfly, calendar, vertical: static arbitrages found")
     for line in problems:
@@ -271,4 +315,6 @@ def _age(seconds: float) -> str:
         else f"{seconds / 60.0:.0f} min"
         if seconds < 7200.0
         else f"{seconds / 3600.0:.1f} h"
+        if seconds < 172_800.0
+        else f"{seconds / 86_400.0:,.0f} days"
     )

@@ -241,3 +241,4 @@ def test_times_that_are_none(text: str) -> None:
     with pytest.raises(ConfigError, match="is no time"):
         parse_time(text)
     assert parse_time("2026-01-05T00:00:07Z") == MIDDLE
+    assert parse_time("2026-01-05 00:00:07 UTC") == parse_time("2026-01-05T02:00:07+02:00") == MIDDLE

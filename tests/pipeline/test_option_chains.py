@@ -10,11 +10,13 @@ import numpy as np
 import polars as pl
 import pytest
 from chain_files import MINUTE_NS, TAKEN_NS, TICK, recorded_rows, small_chain, write_chains, write_lake
+from object_store import needs_object_store
 from tiny_lake import append_rows
 
 from features.errors import BadInputError, ConfigError
 from features.surface.cleaning import counts_of
 from pipeline.lake_errors import LakeError
+from pipeline.lake_location import LakeLocation
 from pipeline.option_chains import OptionChain, read_chain
 
 RECORDED = Path(__file__).resolve().parents[3] / "shared" / "data" / "deribit_options"
@@ -71,6 +73,19 @@ class TestRecording:
         np.testing.assert_allclose(chain.forward, written["forward"], rtol=1e-11)
         np.testing.assert_allclose(chain.bid, written["bid"], rtol=1e-10, atol=1e-7)
 
+    def test_a_forward_of_zero_is_none(self, tmp_path: Path) -> None:
+        rows = recorded_rows(small_chain())
+        known = read_chain(write_chains(tmp_path / "known.parquet", rows))
+        zero = read_chain(write_chains(tmp_path / "zero.parquet", rows.with_columns(underlying=0.0)))
+        np.testing.assert_allclose(zero.forward, known.forward, rtol=2e-3)
+
+    def test_sides_may_be_written_in_other_ways(self, tmp_path: Path) -> None:
+        rows = recorded_rows(small_chain())
+        plain = read_chain(write_chains(tmp_path / "plain.parquet", rows))
+        for say in (pl.col("option_type").str.to_uppercase(), pl.col("option_type").str.head(1)):
+            other = write_chains(tmp_path / "other.parquet", rows.with_columns(option_type=say))
+            np.testing.assert_array_equal(read_chain(other).is_call, plain.is_call)
+
     def test_an_underlying_has_to_be_named_where_there_are_several(self, tmp_path: Path) -> None:
         rows = recorded_rows(small_chain())
         path = write_chains(tmp_path / "chains.parquet", rows, rows.with_columns(currency=pl.lit("ETH")))
@@ -85,6 +100,7 @@ class TestRecording:
         [
             ({"currency": None}, "the column 'currency' is missing"),
             ({"option_type": pl.lit("combo")}, r"option_type is one of \['combo'\], not call or put"),
+            ({"timestamp": pl.lit(None, pl.Datetime("ns"))}, "'timestamp' holds no times"),
             ({"timestamp": pl.lit("noon")}, "the column 'timestamp' holds no times"),
             ({"strike": pl.lit("high")}, "the column 'strike' holds no numbers"),
         ],
@@ -135,6 +151,14 @@ class TestLake:
             # The mark price is the mid of quotes on the tick: half a tick over the least vega is some 50 bp.
             near = np.abs(np.log(found.strike / found.forward)) < 0.1
             np.testing.assert_allclose(found.mark_volatility[near], expected.mark_volatility[near], atol=0.01)
+
+    def test_its_table_is_as_good_as_the_lake(self, tmp_path: Path) -> None:
+        lake = write_lake(
+            tmp_path / "lake", write_chains(tmp_path / "chains.parquet", recorded_rows(small_chain())), ("BTC",)
+        )
+        np.testing.assert_array_equal(read_chain(lake / "options").strike, read_chain(lake).strike)
+        with pytest.raises(BadInputError, match="Name the one in it"):
+            read_chain(tmp_path)
 
     def test_only_what_was_received_by_then_is_known(self, tmp_path: Path) -> None:
         """The newest quote was made before the time, and came after it."""
@@ -234,3 +258,12 @@ def test_recorded_marks_agree_with_the_quotes(coin: str) -> None:
     apart = np.abs(points.mid_Q - chain.mark_volatility[points.row_Q])
     assert len(points.k_Q) > 200
     assert np.median(apart) < 0.005
+
+
+@needs_object_store
+def test_a_lake_in_an_object_store_holds_the_same_chain(store: LakeLocation, tmp_path: Path) -> None:
+    recording = write_chains(tmp_path / "chains.parquet", recorded_rows(small_chain()))
+    local = read_chain(write_lake(tmp_path / "lake", recording, ("BTC",)))
+    far = read_chain(write_lake(store / "chains", recording, ("BTC",)))
+    for name in COLUMNS:
+        np.testing.assert_array_equal(getattr(far, name), getattr(local, name), err_msg=name)

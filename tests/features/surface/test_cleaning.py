@@ -28,6 +28,7 @@ from features.surface.cleaning import (
 EXPIRY = NOW_NS + 30 * DAY_NS
 YEARS = 30 * DAY_NS / YEAR_NS
 FORWARD = 100.0
+D = Rule.DUPLICATE
 
 
 def quote(strike: float = 110.0, is_call: bool = True, **change: Any) -> dict[str, Any]:
@@ -51,9 +52,11 @@ def priced(volatility: float, strike: float = 110.0, is_call: bool = True) -> fl
 BROKEN = {
     "expired": (Rule.EXPIRED, quote(expiry_ns=NOW_NS - 1)),
     "expires now": (Rule.EXPIRED, quote(expiry_ns=NOW_NS)),
+    "expires within the minute": (Rule.EXPIRED, quote(expiry_ns=NOW_NS + 60 * 10**9 - 1)),
     "expired before all else": (Rule.EXPIRED, quote(expiry_ns=NOW_NS, bid=np.nan, forward=np.nan)),
     "no forward": (Rule.NO_FORWARD, quote(forward=np.nan)),
     "a forward of zero": (Rule.NO_FORWARD, quote(forward=0.0)),
+    "a forward without end": (Rule.NO_FORWARD, quote(forward=np.inf)),
     "stale": (Rule.STALE, quote(quoted_ns=NOW_NS - 3_600 * 10**9 - 1)),
     "no bid": (Rule.NO_BID, quote(bid=np.nan)),
     "a bid of zero": (Rule.NO_BID, quote(bid=0.0)),
@@ -63,7 +66,9 @@ BROKEN = {
     "a call in the money": (Rule.IN_THE_MONEY, quote(strike=90.0)),
     "a put at the forward": (Rule.IN_THE_MONEY, quote(strike=100.0, is_call=False)),
     "an ask above the forward": (Rule.BELOW_INTRINSIC, quote(ask=101.0)),
-    "a strike of zero": (Rule.BELOW_INTRINSIC, quote(strike=0.0, is_call=False, bid=1.0, ask=2.0)),
+    "a strike of zero": (Rule.NO_STRIKE, quote(strike=0.0, is_call=False, bid=1.0, ask=2.0)),
+    "no strike": (Rule.NO_STRIKE, quote(strike=np.nan)),
+    "a strike without end": (Rule.NO_STRIKE, quote(strike=np.inf)),
     "wide": (Rule.WIDE, quote(bid=priced(0.4), ask=priced(0.8))),
 }
 
@@ -92,6 +97,9 @@ def test_just_within_each_rule() -> None:
     assert counts_of(points) == {"used": 1}
     assert points.bid_Q[0] == points.mid_Q[0] == points.ask_Q[0]
     assert counts_of(cleaned(quote(bid=priced(0.46), ask=priced(0.74)))) == {"used": 1}
+    price = float(black_price(FORWARD, 100.0, 60 / (365 * 86_400), 0.6, True))
+    minute = quote(strike=100.0, expiry_ns=NOW_NS + 60 * 10**9, bid=0.99 * price, ask=1.01 * price)
+    assert counts_of(cleaned(minute)) == {"used": 1}
     # Low volatilities are near in absolute terms: 5 and 14 % are 9 points apart.
     assert counts_of(cleaned(quote(bid=priced(0.05, 101.0), ask=priced(0.14, 101.0), strike=101.0))) == {"used": 1}
 
@@ -104,7 +112,7 @@ def test_the_rules_are_what_the_caller_says() -> None:
 
 def test_of_duplicates_the_narrowest_is_used() -> None:
     narrow, wide = quote(bid=priced(0.595), ask=priced(0.605)), quote()
-    for quotes, rules in (((narrow, wide), [0, 10]), ((wide, narrow), [10, 0]), ((wide, narrow, wide), [10, 0, 10])):
+    for quotes, rules in (((narrow, wide), [0, D]), ((wide, narrow), [D, 0]), ((wide, narrow, wide), [D, 0, D])):
         points = cleaned(*quotes)
         assert points.rule_N.tolist() == rules
         assert points.ask_Q.tolist() == pytest.approx([0.605], rel=1e-12)
@@ -158,8 +166,8 @@ def test_the_order_of_the_quotes_does_not_change_a_bit(seed: int) -> None:
 
 def test_of_two_locked_quotes_the_lower_is_used_whatever_the_order() -> None:
     low, high = (quote(bid=priced(each), ask=priced(each)) for each in (0.6, 0.62))
-    assert cleaned(low, high).rule_N.tolist() == [0, 10]
-    assert cleaned(high, low).rule_N.tolist() == [10, 0]
+    assert cleaned(low, high).rule_N.tolist() == [0, D]
+    assert cleaned(high, low).rule_N.tolist() == [D, 0]
 
 
 def test_rows_beyond_n_do_not_count_and_calls_may_be_bytes() -> None:

@@ -6,6 +6,7 @@ import struct
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from chain_files import DAYS, MINUTE_NS, TAKEN_NS, TICK, recorded_rows, small_chain, write_chains, write_lake
 from option_chains import chain_of
@@ -164,10 +165,59 @@ def test_what_cannot_be_done_says_what_to_do(
         raise done.exception
 
 
-def test_an_unwritable_picture_is_an_error_of_one_line(recording: Path, tmp_path: Path) -> None:
-    done = CliRunner().invoke(app, ["surface", "fit", str(recording), "--underlying", "BTC", "--plot", str(tmp_path)])
+def test_an_unwritable_picture_is_an_error_of_one_line(recording: Path) -> None:
+    done = CliRunner().invoke(app, ["surface", "fit", str(recording), "--underlying", "BTC", "--plot", "/proc/x.png"])
     assert isinstance(done.exception, ConfigError)
     assert "cannot be written" in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("plot", "said"),
+    [
+        ("x.pdf", "no name of a picture"),
+        ("", "no name of a picture"),
+        ("nowhere/x.png", "no folder"),
+        ("a.png", "there already"),
+        ("link.png", "there already"),
+    ],
+)
+def test_a_picture_goes_where_one_belongs(plot: str, said: str, recording: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.png").mkdir()
+    (tmp_path / "link.png").symlink_to(recording)
+    before = recording.read_bytes()
+    done = CliRunner().invoke(
+        app, ["surface", "fit", str(recording), "--underlying", "BTC", "--plot", str(tmp_path / plot) if plot else ""]
+    )
+    assert isinstance(done.exception, ConfigError)
+    assert said in str(done.exception)
+    assert recording.read_bytes() == before
+
+
+def test_forwards_that_contradict_parity_and_what_lies_beyond_the_quotes_are_said(
+    recording: Path, tmp_path: Path
+) -> None:
+    rows = pl.read_parquet(recording).filter(pl.col("currency").cast(pl.String) == "BTC")
+    wrong = tmp_path / "wrong.parquet"
+    rows.with_columns(pl.col("underlying") * 1.05).write_parquet(wrong)
+    lines = run("fit", wrong, "--model", "svi")
+    warned = [line for line in lines if line.startswith("WARNING: the forward of")]
+    assert warned
+    assert all("+5.0% off put-call parity" in line for line in warned)
+    wings = tmp_path / "wings.parquet"
+    rows.filter(pl.col("strike") > 1.02 * pl.col("underlying")).write_parquet(wings)
+    lines = run("fit", wings, "--model", "svi")
+    assert all(cells[5].startswith("~") for name, cells in rows_of(lines, "expiry").items() if name.startswith("20"))
+    assert "~ beyond the quotes of its expiry" in lines
+
+
+def test_a_chain_that_cannot_be_used_says_what_its_quotes_lack(recording: Path, tmp_path: Path) -> None:
+    rows = pl.read_parquet(recording).filter(pl.col("currency").cast(pl.String) == "BTC")
+    path = tmp_path / "crossed.parquet"
+    rows.with_columns(bid_price=pl.col("ask_price") + 0.01).write_parquet(path)
+    done = CliRunner().invoke(app, ["surface", "fit", str(path)])
+    assert isinstance(done.exception, BadInputError)
+    assert "crossed" in str(done.exception)
+    assert "exchanged" in str(done.exception)
 
 
 @pytest.mark.data
