@@ -154,7 +154,9 @@ class TestLake:
 
     def test_its_table_is_as_good_as_the_lake(self, tmp_path: Path) -> None:
         lake = write_lake(
-            tmp_path / "lake", write_chains(tmp_path / "chains.parquet", recorded_rows(small_chain())), ("BTC",)
+            tmp_path / "lake",
+            write_chains(tmp_path / "chains.parquet", recorded_rows(small_chain(), tick=TICK)),
+            ("BTC",),
         )
         np.testing.assert_array_equal(read_chain(lake / "options").strike, read_chain(lake).strike)
         with pytest.raises(BadInputError, match="Name the one in it"):
@@ -262,7 +264,7 @@ def test_recorded_marks_agree_with_the_quotes(coin: str) -> None:
 
 @needs_object_store
 def test_a_lake_in_an_object_store_holds_the_same_chain(store: LakeLocation, tmp_path: Path) -> None:
-    recording = write_chains(tmp_path / "chains.parquet", recorded_rows(small_chain()))
+    recording = write_chains(tmp_path / "chains.parquet", recorded_rows(small_chain(), tick=TICK))
     local = read_chain(write_lake(tmp_path / "lake", recording, ("BTC",)))
     far = read_chain(write_lake(store / "chains", recording, ("BTC",)))
     for name in COLUMNS:
