@@ -251,7 +251,8 @@ class _Derivation:
             self.w = self._add("total variance", total_variance(volatility, years), text)
         elif self.w is not None and years is not None:
             if years == 0.0:
-                raise ConfigError("At expiry no volatility follows from a total variance.", "Leave the time out.")
+                what = next((_flag(each) for each in _PRICES if getattr(given, each) is not None), "a total variance")
+                raise ConfigError(f"At expiry no volatility follows from {what}.", "Leave the time out.")
             text = f"s = sqrt(w / T) = sqrt({shown(self.w)} / ({time}))"
             volatility = self._add("volatility", volatility_of(self.w, years), text)
         elif self.w is not None and volatility is not None:
@@ -280,7 +281,7 @@ class _Derivation:
         lacking = [
             flag
             for flag, is_known in (
-                ("--strike", self.k is not None),
+                ("--strike", self.k is not None or self.strike is not None),
                 ("--forward", self.forward is not None or (name == "coin_price" and self.k is not None)),
                 ("--call or --put", self.is_call is not None),
                 ("--discount", given.discount is not None or name != "discounted_price"),
@@ -322,7 +323,10 @@ class _Derivation:
             raise ConfigError(f"A log-moneyness of {shown(self.k)} leaves no digits.", "Check --strike and --forward.")
         if self.w is not None and not self.w < MAX_DEVIATION**2:
             raise ConfigError(
-                f"A total variance of {shown(self.w)} leaves no digits.", "Check --volatility and --days."
+                f"A total variance of {shown(self.w)} leaves no digits.",
+                "Check --total-variance."
+                if self.given.total_variance is not None
+                else "Check --volatility and --days.",
             )
 
     def strike_of_delta(self) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Implied volatility: its units and conversions.", no_args_is_help=True)
 
-_LARGEST_PLAIN: Final = {"volatility": 10.0, "discount": 2.0, "delta": 5.0}
+_LARGEST_PLAIN: Final = {"volatility": 10.0, "discount": 2.0, "delta": 2.0}
 """Beyond it a number without a percent sign is one that lacks it."""
 
 
@@ -51,7 +51,7 @@ def convert(
 ) -> None:
     """Everything that follows from a few numbers of an option, each with its unit and its equation.
 
-    Time is in years of 365 days, prices are Black-76 on the forward. Numbers may carry a percent sign.
+    Time is in years of 365 days, prices are Black-76 on the forward. Shares and volatilities may carry a percent sign.
     """
     from pipeline.vol_conversion import Given, convert
 
@@ -83,19 +83,29 @@ def number(name: str, text: str) -> float:
     from features.errors import ConfigError
 
     flag = f"--{name.replace('_', '-')}"
+    is_percent = text.strip().endswith("%")
     try:
         value = float(text.strip().removesuffix("%"))
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise ConfigError(f"{flag} {text!r} is not a number.", "Write 0.52 or 52%, without separators.")
-    if text.strip().endswith("%"):
+        how = _PLAIN.get(name, "0.52 or 52%")
+        raise ConfigError(f"{flag} {text!r} is not a number.", f"Write {how}, without units and separators.")
+    if is_percent and name in _PLAIN:
+        raise ConfigError(f"{flag} {text} is a percentage.", f"Write a plain number, such as {text.strip()[:-1]}.")
+    if is_percent:
         return value / 100.0
     if abs(value) > _LARGEST_PLAIN.get(name, math.inf):
         raise ConfigError(
             f"{flag} {text} is {100.0 * value:g}%.", f"Write {text}% or {value / 100.0:g}; {100.0 * value:g}% if meant."
         )
     return value
+
+
+_PLAIN: Final = {
+    "days": "30", "years": "0.25", "forward": "65000", "strike": "70000", "price": "1500", "discounted_price": "1500",
+}  # fmt: skip
+"""What has no percent sign, with an example."""
 
 
 def _table(found: Conversion) -> str:

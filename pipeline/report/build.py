@@ -14,6 +14,8 @@ from features.signals import REGIMES
 from hedger.limits import Limits
 from hedger.portfolio import Portfolio
 from pipeline.lake_location import Place
+from pipeline.option_chains import OptionChain
+from pipeline.option_chains_lake import lake_chain
 from pipeline.portfolios import read_portfolio
 from pipeline.query import open_lake
 from pipeline.report import hedge_figures, market_figures
@@ -25,10 +27,10 @@ from pipeline.report.evaluate import (
     forecast_score,
     horizon_s,
     regime_scores,
-    smile_points,
 )
 from pipeline.report.hedges import HedgeResult, evaluate_hedges
 from pipeline.report.page import Grid, Page, Section
+from pipeline.report.streamed_figure import fitted_chain, streamed_figure
 from pipeline.report.style import data_uri, png
 
 SUMMARY_FILE: Final = "summary.json"
@@ -54,7 +56,7 @@ class Evaluation:
     signals: pl.DataFrame
     universe: pl.DataFrame
     decisions: pl.DataFrame
-    smiles: pl.DataFrame
+    chains: list[OptionChain]
     truth: pl.DataFrame | None
     portfolio: Portfolio | None
     regimes: list[RegimeScore] = field(default_factory=list)
@@ -76,7 +78,7 @@ def evaluate(folder: Path, lake: Place, portfolio: Path, limits: Limits) -> Eval
         universe = connection.sql("SELECT * FROM universe ORDER BY underlying, bar_ts").pl()
         decisions = connection.sql("SELECT * EXCLUDE (document) FROM decisions ORDER BY underlying, bar_ts").pl()
         fills = connection.sql("SELECT * FROM fills ORDER BY bar_ts, order_id").pl()
-        smiles = smile_points(connection)
+        named = connection.sql("SELECT DISTINCT underlying FROM options ORDER BY ALL").fetchall()
     if signals.is_empty():
         raise BadInputError(
             f"The lake at {lake} has no signals.", "Run the signals worker: `hedgeflow stream run signals`."
@@ -84,7 +86,8 @@ def evaluate(folder: Path, lake: Place, portfolio: Path, limits: Limits) -> Eval
     truth_path = folder / TRUTH_FILE
     truth = pl.read_parquet(truth_path) if truth_path.exists() else None
     held = read_portfolio(portfolio) if portfolio.exists() else None
-    result = Evaluation(summary, signals, universe, decisions, smiles, truth, held)
+    chains = [lake_chain(lake, name) for (name,) in named]
+    result = Evaluation(summary, signals, universe, decisions, chains, truth, held)
     result.regimes = regime_scores(signals, truth, summary.judged_from)
     result.forecasts = forecast_rows(signals, universe, summary.judged_from)
     if not result.forecasts.is_empty():
@@ -240,9 +243,11 @@ def _book(evaluation: Evaluation) -> Section:
 
 
 def _surface(evaluation: Evaluation) -> Section | None:
-    if evaluation.smiles.is_empty():
+    """The last chain of each underlying under the surface that the stream fits to it."""
+    fitted = [each for each in map(fitted_chain, evaluation.chains) if each is not None]
+    if not fitted:
         return None
-    figure = market_figures.surface(evaluation.smiles)
+    figure = streamed_figure(fitted)
     return Section("Volatility surface", images=[_image(figure, "Smiles by expiry and term structure")])
 
 

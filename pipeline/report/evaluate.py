@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import polars as pl
@@ -122,45 +122,3 @@ def annual_percent(rows: pl.DataFrame, seconds: float) -> pl.DataFrame:
     """Variances over the horizon as volatilities in percent a year."""
     scale = YEAR_NS / (seconds * NANO)
     return rows.with_columns((pl.col(name) * scale).sqrt() * 100.0 for name in _VARIANCES)
-
-
-def smile_points(connection: Any) -> pl.DataFrame:
-    """The last chain of each underlying: out-of-the-money options with bid and ask, as volatilities."""
-    from features.surface import implied_volatility
-
-    quotes: pl.DataFrame = connection.sql(_LAST_QUOTES).pl()
-    if quotes.is_empty():
-        return quotes.with_columns(days=pl.lit(0.0), log_moneyness=pl.lit(0.0), volatility=pl.lit(0.0))
-    forward, strike = quotes["forward"].to_numpy(), quotes["strike"].to_numpy()
-    years, is_call = quotes["years"].to_numpy(), quotes["is_call"].to_numpy()
-    unit = np.where(quotes["is_inverse"].to_numpy(), forward, 1.0)
-
-    def volatility(price: pl.Series) -> pl.Series:
-        return pl.Series(implied_volatility(price.to_numpy() * unit, forward, strike, years, is_call)).fill_nan(None)
-
-    return quotes.with_columns(
-        days=pl.col("years") * 365.0,
-        log_moneyness=pl.Series(np.log(strike / forward)),
-        volatility=volatility((quotes["bid"] + quotes["ask"]) / 2),
-        bid_volatility=volatility(quotes["bid"]),
-        ask_volatility=volatility(quotes["ask"]),
-    ).drop_nulls(["volatility", "bid_volatility", "ask_volatility"])
-
-
-_LAST_QUOTES: Final = """
-WITH facts AS (
-    SELECT instrument, arg_max(price_increment_e9, seq) / 1e9 AS increment, arg_max(is_inverse, seq) AS is_inverse
-    FROM instruments WHERE instrument_type = 'option' GROUP BY instrument
-), quotes AS (
-    SELECT underlying, instrument, arg_max(struct_pack(
-               ts_event, expiry_ns, strike_e9, is_call, bid, ask, forward_e9), seq) AS q
-    FROM options GROUP BY ALL
-), latest AS (SELECT underlying, max(q.ts_event) AS ts FROM quotes GROUP BY ALL)
-SELECT underlying, instrument, q.is_call AS is_call, is_inverse, q.strike_e9 / 1e9 AS strike,
-       q.forward_e9 / 1e9 AS forward, q.bid * increment AS bid, q.ask * increment AS ask,
-       (q.expiry_ns - q.ts_event) / 31536000e9 AS years
-FROM quotes JOIN latest USING (underlying) JOIN facts USING (instrument)
-WHERE q.ts_event = ts AND q.bid > 0 AND q.ask >= q.bid AND q.forward_e9 > 0 AND q.expiry_ns > q.ts_event
-  AND q.is_call = (q.strike_e9 >= q.forward_e9)
-ORDER BY underlying, years, strike
-"""

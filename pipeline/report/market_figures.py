@@ -108,42 +108,6 @@ def book_state(universe: pl.DataFrame) -> Figure:
     return figure
 
 
-def surface(points: pl.DataFrame) -> Figure:
-    """Smiles of the last chain by expiry, and the at-the-money term structure.
-
-    Args:
-        points: ``underlying, days, log_moneyness, volatility, bid_volatility, ask_volatility`` of the out-of-the-money
-            options with both sides quoted.
-    """
-    underlyings = points["underlying"].unique().sort().to_list()
-    figure = new_figure(11, 3.3 * max(1, len(underlyings)))
-    grid = figure.add_gridspec(max(1, len(underlyings)), 2, width_ratios=(2, 1))
-    for row, underlying in enumerate(underlyings):
-        smile, term = figure.add_subplot(grid[row, 0]), figure.add_subplot(grid[row, 1])
-        mine = points.filter(pl.col("underlying") == underlying)
-        tenors = mine["days"].unique().sort().to_list()
-        shown = tenors if len(tenors) <= len(SERIES) else tenors[:: -(-len(tenors) // len(SERIES))]
-        at_money: list[float] = []
-        for days in tenors:
-            each = mine.filter(pl.col("days") == days).sort("log_moneyness")
-            k, volatility = each["log_moneyness"].to_numpy(), 100 * each["volatility"].to_numpy()
-            at_money.append(float(np.interp(0.0, k, volatility)))
-            if days not in shown:
-                continue
-            color = SERIES[shown.index(days) % len(SERIES)]
-            low, high = 100 * each["bid_volatility"].to_numpy(), 100 * each["ask_volatility"].to_numpy()
-            smile.plot(k, volatility, color=color, marker="o", markersize=2.2, label=f"{days:.0f} d")
-            smile.vlines(k, low, high, color=color, alpha=0.45, linewidth=1.0)
-        smile.set_title(f"{underlying}: smiles of the last chain (bars: bid to ask)")
-        smile.set_xlabel("log-moneyness log(K / F)")
-        smile.set_ylabel("implied volatility, %")
-        smile.legend(ncols=2, loc="upper right")
-        term.plot(tenors, at_money, color=SERIES[0], marker="o", markersize=3.5)
-        term.set_title("at the money, by tenor")
-        term.set_xlabel("days to expiry")
-    return figure
-
-
 def forecast_against_realized(rows: pl.DataFrame) -> Figure:
     """Forecast and realized volatility of the next interval, annualized.
 

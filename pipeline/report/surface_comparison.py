@@ -115,6 +115,10 @@ def _by_expiry(axes: Axes, results: Sequence[ModelResult]) -> None:
         left = np.maximum([fit.rmse_bp for fit in fits], 1.0)
         axes.plot(years / DAY_YEARS, left, marker="o", markersize=3.5, color=MODEL_COLORS[each.model])
     axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    if high < 10.0 * low:
+        # Within a decade a logarithmic axis would have a tick or none.
+        axes.set_ylim(low / 2.0, 5.0 * high)
     plain_log(axes.yaxis)
     term_days(axes, years)
     axes.set_title("RMSE by expiry")

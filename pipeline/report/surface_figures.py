@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from features.surface.cleaning import Points
-from features.surface.delta_smile import volatility_at_deltas
+from features.surface.delta_smile import log_moneyness_at_deltas, volatility_at_deltas
 from features.surface.model import Surface
+from features.surface.nonparametric import GridSurface
 from pipeline.option_chains import OptionChain, utc
 from pipeline.report.style import INK, MUTED, SERIES, new_figure
 from pipeline.report.surface_panels import (
@@ -34,6 +35,9 @@ Array = np.ndarray[Any, Any]
 _WIDTH: Final = 19.0
 _SMILES: Final = 16
 _DENSITIES: Final = 5
+_HIGHEST_DENSITY: Final = 2.0
+_SMOOTHED: Final = 20
+"""Points of the density's axis to either side: half a deviation."""
 _HEAT: Final = LinearSegmentedColormap.from_list("volatility", ["#f8fafc", "#93c5fd", "#1d4ed8", "#172554"])
 _TABLE: Final = (
     (0.95, "5P"), (0.90, "10P"), (0.75, "25P"), (0.65, "35P"), (0.50, "50"),
@@ -65,7 +69,7 @@ def surface_figure(chain: OptionChain, points: Points, surface: Surface, verdict
     )  # fmt: skip
     _smiles(upper, points, surface, shown)
     grid = lower.add_gridspec(1, 4, width_ratios=(1.0, 0.85, 1.0, 1.45))
-    _term_structure(lower.add_subplot(grid[0]), chain, points, surface)
+    term_structure(lower.add_subplot(grid[0]), chain, points, surface)
     _skew(lower.add_subplot(grid[1]), points, surface)
     _densities(lower.add_subplot(grid[2]), points, surface)
     _heat_map(lower.add_subplot(grid[3]), points, surface)
@@ -116,7 +120,8 @@ def _dot(color: str, label: str) -> Line2D:
     return Line2D([], [], color=color, linestyle="none", marker="o", markersize=4, label=label)
 
 
-def _term_structure(axes: Axes, chain: OptionChain, points: Points, surface: Surface) -> None:
+def term_structure(axes: Axes, chain: OptionChain, points: Points, surface: Surface) -> None:
+    """Volatility at the money by time to expiry, beside the venue's mark, with the forward volatility between."""
     years = points.years_E
     between = np.geomspace(years[0], years[-1], 200)
     axes.plot(
@@ -137,6 +142,13 @@ def _term_structure(axes: Axes, chain: OptionChain, points: Points, surface: Sur
     forward = np.sqrt(np.where(gained >= 0.0, gained, np.nan))
     edges = np.concatenate([[years[0] * 0.8], years]) / DAY_YEARS
     axes.stairs(100.0 * forward, edges, color=MUTED, linewidth=0.9, baseline=None, label="forward vol")
+    for e in np.flatnonzero(gained < 0.0).tolist():
+        # Linear interpolation in total variance then means a negative forward variance.
+        axes.axvspan(float(edges[e]), float(edges[e + 1]), color=OUTSIDE, alpha=0.15, linewidth=0)
+        axes.text(
+            math.sqrt(float(edges[e] * edges[e + 1])), 0.02, "total variance falls", fontsize=7.5, color=OUTSIDE,
+            rotation=90, ha="center", va="bottom", transform=axes.get_xaxis_transform(),
+        )  # fmt: skip
     term_days(axes, years)
     axes.set_title("At the money")
     axes.set_ylabel("implied vol, %")
@@ -185,17 +197,29 @@ def _densities(axes: Axes, points: Points, surface: Surface) -> None:
     for color, e in zip(SERIES, spread_out(points, _DENSITIES), strict=False):
         years = float(points.years_E[e])
         deviation = float(surface.implied_volatility(0.0, years)) * math.sqrt(years)
-        density = deviation * surface.density(z * deviation, years)
+        density = _smoothed(deviation * surface.density(z * deviation, years), surface)
         axes.plot(z, density, color=color, label=f"{days_of(years)} d")
         axes.fill_between(z, np.minimum(density, 0.0), 0.0, color=OUTSIDE, alpha=0.5, linewidth=0)
         if np.isfinite(density).any():
             lowest, highest = min(lowest, float(np.nanmin(density))), max(highest, float(np.nanmax(density)))
     axes.plot(z, np.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi), color=MUTED, linestyle="--", label="normal")
-    axes.set_ylim(max(1.1 * lowest, -0.5), 1.06 * min(highest, 2.0))
+    top = 1.06 * min(highest, _HIGHEST_DENSITY)
+    axes.set_ylim(max(1.1 * lowest, -0.5), top)
+    if highest > _HIGHEST_DENSITY:
+        axes.text(0.98, 0.97, f"↑ up to {highest:.1f}", transform=axes.transAxes, ha="right", va="top", fontsize=8.5)
     axes.set_title("Risk-neutral density")
     axes.set_xlabel("log(S_T / F), in deviations (ATM vol × √T)")
     axes.set_ylabel("per deviation")
     axes.legend(loc="upper left", fontsize=8.5)
+
+
+def _smoothed(density: Array, surface: Surface) -> Array:
+    """Of a law on points the mean about a place: its mass there is exact, and its height on one point is not."""
+    if not isinstance(surface, GridSurface):
+        return density
+    window = np.hanning(2 * _SMOOTHED + 3)[1:-1]
+    found: Array = np.convolve(np.nan_to_num(density), window / window.sum(), mode="same")
+    return found
 
 
 def _heat_map(axes: Axes, points: Points, surface: Surface) -> None:
@@ -205,12 +229,19 @@ def _heat_map(axes: Axes, points: Points, surface: Surface) -> None:
             for years in points.years_E
         ]
     )
-    low, high = float(np.nanmin(table)), float(np.nanmax(table))
-    axes.imshow(table, aspect="auto", cmap=_HEAT, vmin=low, vmax=high, interpolation="nearest")
+    quoted = np.array([_is_quoted(points, surface, e) for e in range(len(table))])
+    # What is extrapolated may be wild, and would bleach all that is not.
+    known = table[quoted] if quoted.any() else table[np.isfinite(table)]
+    low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
+    axes.imshow(table, aspect="auto", cmap=_HEAT, vmin=low, vmax=max(high, low + 1e-9), interpolation="nearest")
     for (row, column), value in np.ndenumerate(table):
         dark = (value - low) > 0.45 * (high - low)
         text = f"{value:.1f}" if math.isfinite(value) else "-"
-        axes.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if dark else INK)
+        is_quoted = bool(quoted[row, column])
+        axes.text(
+            column, row, text, ha="center", va="center", fontsize=8, color="white" if dark else INK,
+            style="normal" if is_quoted else "italic", alpha=1.0 if is_quoted else 0.65,
+        )  # fmt: skip
     axes.set_xticks(range(len(_TABLE)), [name for _, name in _TABLE])
     axes.set_yticks(range(len(table)), [days_of(float(years)) for years in points.years_E])
     axes.grid(False)
@@ -219,4 +250,12 @@ def _heat_map(axes: Axes, points: Points, surface: Surface) -> None:
         spine.set_visible(False)
     axes.set_xlabel("forward delta (P: put, C: call)")
     axes.set_ylabel("days to expiry")
-    axes.set_title("Implied volatility by delta, %")
+    axes.set_title("Implied volatility by delta, % (italics: beyond the quotes)")
+
+
+def _is_quoted(points: Points, surface: Surface, e: int) -> Array:
+    """Whether each delta of the table lies between the outermost quotes of an expiry."""
+    k = points.k_Q[points.start_F[e] : points.start_F[e + 1]]
+    at = log_moneyness_at_deltas(surface, float(points.years_E[e]), [delta for delta, _ in _TABLE])
+    found: Array = (at >= k[0]) & (at <= k[-1])
+    return found

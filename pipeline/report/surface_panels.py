@@ -10,10 +10,10 @@ from typing import Any, Final
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
+from scipy.special import ndtri
 
 from features.events import NANO
 from features.surface.cleaning import Points
-from features.surface.delta_smile import log_moneyness_at_deltas
 from features.surface.model import Surface
 from pipeline.report.style import INK, MUTED, SERIES
 
@@ -90,18 +90,25 @@ def place_of(points: Points, e: int, k: Array) -> Array:
 
 
 def smile_panel(axes: Axes, points: Points, e: int, surfaces: Mapping[str, Surface], colors: Mapping[str, str]) -> None:
-    """Quotes as bars from bid to ask with their mids, in percent of volatility over delta; curves upon them."""
+    """Quotes as bars from bid to ask with their mids, in percent of volatility over delta; curves beneath them.
+
+    Beyond the quotes a curve is the model's word alone, and dashed.
+    """
     part, years = part_of(points, e), float(points.years_E[e])
     k = points.k_Q[part]
     at = place_of(points, e, k)
     bid, mid, ask = (100.0 * column[part] for column in (points.bid_Q, points.mid_Q, points.ask_Q))
-    axes.vlines(at, bid, ask, color=QUOTE, linewidth=2.2, alpha=0.75)
-    axes.plot(at, mid, linestyle="none", marker="o", markersize=2.6, color=INK)
+    axes.vlines(at, bid, ask, color=QUOTE, linewidth=2.2, alpha=0.75, zorder=2.5)
+    axes.plot(at, mid, linestyle="none", marker="o", markersize=2.6, color=INK, zorder=3)
     x = _curve_range(k, years, float(mid.min()) / 100.0)
+    quoted = (x >= k[0]) & (x <= k[-1])
     bottom, top = float(bid.min()), float(ask.max())
     for name, surface in surfaces.items():
         curve = 100.0 * surface.implied_volatility(x, years)
-        axes.plot(place_of(points, e, x), curve, color=colors[name], linewidth=1.4, label=name)
+        axes.plot(place_of(points, e, x), curve, color=colors[name], linewidth=1.1, linestyle=(0, (3, 2)))
+        axes.plot(
+            place_of(points, e, x), np.where(quoted, curve, np.nan), color=colors[name], linewidth=1.4, label=name
+        )
         if np.isfinite(curve).any():
             # A curve may leave the picture, but not by much: a wild one would flatten all others.
             bottom = min(bottom, max(float(np.nanmin(curve)), 0.8 * bottom))
@@ -111,8 +118,23 @@ def smile_panel(axes: Axes, points: Points, e: int, surfaces: Mapping[str, Surfa
     axes.yaxis.set_major_locator(MaxNLocator(5))
     ends = place_of(points, e, x[[0, -1]])
     axes.set_xlim(min(float(ends[0]), -1.0), max(float(ends[1]), 1.0))
-    deltas = log_moneyness_at_deltas(next(iter(surfaces.values())), years, [delta for delta, _ in DELTAS])
-    _delta_ticks(axes, place_of(points, e, deltas))
+    _delta_ticks(axes, place_of(points, e, _log_moneyness_of_quotes(points, e)))
+
+
+def _log_moneyness_of_quotes(points: Points, e: int) -> Array:
+    """Where the mids themselves have the deltas of ``DELTAS``, so that every model has one axis; NaN beyond them."""
+    part, years = part_of(points, e), float(points.years_E[e])
+    k, deviation = points.k_Q[part], points.mid_Q[part] * math.sqrt(years)
+    d1 = 0.5 * deviation - k / deviation
+    # Noise may turn d1 back between neighbouring strikes: what falls on is kept.
+    falls = np.minimum.accumulate(d1) >= d1
+    wanted = ndtri(np.array([delta for delta, _ in DELTAS]))
+    found: Array = np.interp(-wanted, -d1[falls], k[falls], left=np.nan, right=np.nan)
+    # Beyond the quotes at the volatility of the outermost one.
+    for outer, end in ((wanted > d1[falls][0], 0), (wanted < d1[falls][-1], -1)):
+        s = float(deviation[falls][end])
+        found = np.where(outer, s * (0.5 * s - wanted), found)
+    return found
 
 
 def _curve_range(k: Array, years: float, level: float) -> Array:
@@ -169,11 +191,17 @@ def signed_log(axes: Axes, reach: float) -> None:
 
 
 def term_days(axes: Axes, years: Array) -> None:
-    """A logarithmic axis of days with the tenors that are quoted."""
+    """A logarithmic axis of days with the tenors that are quoted, as far as there is room for their names."""
     axes.set_xscale("log")
     first, last = float(years[0]) / DAY_YEARS, float(years[-1]) / DAY_YEARS
-    ticks = [day for day in (0.25, 1, 2, 7, 14, 30, 90, 180, 365, 730) if 0.8 * first <= day <= 1.25 * last]
-    axes.set_xticks(ticks, [f"{day:g}" for day in ticks])
+    room = max(last / first, 1.5) ** 0.09
+    ticks: list[float] = []
+    for day in (0.05, 0.25, 1, 2, 7, 14, 30, 90, 180, 365, 730, 1_460):
+        if 0.8 * first <= day <= 1.25 * last and (not ticks or day > ticks[-1] * room):
+            ticks.append(day)
+    if len(ticks) < 2:
+        ticks = [first] if last < 1.5 * first else [first, last]
+    axes.set_xticks(ticks, [f"{day:.3g}" for day in ticks])
     axes.set_xticks([], minor=True)
     axes.set_xlabel("days to expiry")
 

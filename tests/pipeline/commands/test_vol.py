@@ -187,7 +187,7 @@ def test_it_says_what_would_lead_further(arguments: tuple[str, ...], hint: str) 
         ((), "No number is given. Give two of --volatility"),
         (("--forward", "65000"), "Nothing follows from this. Give two of"),
         (("--volatility", "half"), "--volatility 'half' is not a number. Write 0.52 or 52%"),
-        (("--strike", "65,000"), "--strike '65,000' is not a number. Write 0.52 or 52%, without separators."),
+        (("--strike", "65,000"), "--strike '65,000' is not a number. Write 70000, without units and separators."),
         (("--days", "nan"), "--days 'nan' is not a number."),
         (("--volatility", "52"), "--volatility 52 is 5200%. Write 52% or 0.52; 5200% if meant."),
         (("--delta", "25"), "--delta 25 is 2500%. Write 25% or 0.25"),

@@ -41,7 +41,7 @@ def test_deltas_are_named_in_order_without_touching() -> None:
     smile_panel(axes, POINTS, 4, {"essvi": fit_essvi(POINTS)}, {"essvi": "#000000"})
     names = [label.get_text() for label in axes.get_xticklabels()]
     order = np.argsort(axes.get_xticks())
-    assert [names[i] for i in order] == ["1P", "10P", "25P", "50", "25C", "10C", "1C"]
+    assert [names[i] for i in order] == ["1P", "10P", "25P", "50", "25C", "10C", "1C", "0.1C"]
     low, high = axes.get_xlim()
     assert np.diff(np.sort(axes.get_xticks())).min() > 0.07 * (high - low)
 
