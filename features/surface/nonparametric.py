@@ -199,7 +199,9 @@ def fit_nonparametric(
     fits = []
     for e, smile in enumerate(smiles):
         k = quotes.k_Q[quotes.start_F[e] : quotes.start_F[e + 1]]
-        fits.append(expiry_fit(quotes, e, np.sqrt(smile.total_variance(k) / smile.years), -(-iterations // len(smiles))))
+        fits.append(
+            expiry_fit(quotes, e, np.sqrt(smile.total_variance(k) / smile.years), -(-iterations // len(smiles)))
+        )
     return GridSurface(smiles, FitReport("nonparametric", tuple(fits), seconds))
 
 
