@@ -2,9 +2,9 @@
 
 ``python -m benchmarks.surface [--quick] [--only fits|track|speed] [--plot FILE]``.
 
-- **fits**: every model, and the surface that streams, on every snapshot of both coins, fitted to all quotes and to every
-  other strike: root mean square misfit in basis points of volatility by time to expiry, in sample and on the strikes
-  that were left out, share inside bid and ask, static arbitrage found by two independent ways, time.
+- **fits**: every model, and the surface that streams, on every snapshot of both coins, fitted to all quotes and to
+  every other strike: root mean square misfit in basis points of volatility by time to expiry, in sample and on the
+  strikes that were left out, share inside bid and ask, static arbitrage found by two independent ways, time.
 - **track**: the surface that streams, at every snapshot: ATM volatility and 25-delta risk reversal at 30 days beside
   those of the venue's mark volatilities, which are no input, and of the quotes' mids themselves.
 - **speed**: inversion, an SVI slice, Heston, a chain of 84 quotes inverted, fitted and repaired, a real chain of 800;

@@ -23,7 +23,7 @@ from pipeline import surface_models
 
 Array = np.ndarray[Any, Any]
 
-MODELS: Final = ("streamed", *surface_models.MODELS)
+MODELS: Final = surface_models.MODELS
 
 BUCKETS_D: Final = ((0, 3), (3, 14), (14, 60), (60, 400))
 
@@ -88,20 +88,6 @@ class Score:
         }
 
 
-def fitted(name: str, chain: Chain, points: Points, warm: Any) -> tuple[Any, Any, float]:
-    """The surface of a model through some points of a chain, what the next fit is warm from, and the seconds taken."""
-    if name != "streamed":
-        began = time.perf_counter()
-        found = getattr(surface, f"fit_{name}")(points, warm)
-        return found, found, time.perf_counter() - began
-    stream = ChainSurface() if warm is None else warm
-    rows = points.row_Q
-    columns = [getattr(chain, each)[rows] for each in ("expiry_ns", "strike", "is_call", "bid", "ask", "forward")]
-    began = time.perf_counter()
-    stream.update(*columns, np.full(len(rows), chain.now_ns), chain.now_ns)
-    return stream.surface, stream, time.perf_counter() - began
-
-
 def scores(
     chains: Iterable[Chain], models: Iterable[str], say: Callable[[str], None] = lambda line: None
 ) -> tuple[dict[str, Score], Counter[str]]:
@@ -120,7 +106,9 @@ def scores(
                 continue
             for sample, given in (("in", points), ("out", shown)):
                 key = name, chain.coin, sample
-                through, warm[key], seconds = fitted(name, chain, given, warm.get(key))
+                began = time.perf_counter()
+                through = warm[key] = getattr(surface, f"fit_{name}")(given, warm.get(key))
+                seconds = time.perf_counter() - began
                 if sample == "in":
                     score.seconds.append(seconds)
                     score.check(check_arbitrage(through))

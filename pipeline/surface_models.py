@@ -13,7 +13,7 @@ from features.surface.cleaning import Points
 from features.surface.held_out import every_other, rmse_bp, some_of
 from features.surface.model import Surface
 
-MODELS: Final = ("svi", "essvi", "sabr", "heston", "nonparametric")
+MODELS: Final = ("svi", "essvi", "sabr", "heston", "nonparametric", "streamed")
 KINDS: Final = ("butterfly", "calendar", "vertical")
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from features.surface.arbitrage import ArbitrageReport, check_arbitrage
     from features.surface.black import YEAR_NS, black_delta, black_gamma, black_price, black_vega
-    from features.surface.chain_surface import ChainSurface, StreamedSurface
+    from features.surface.chain_surface import ChainSurface, StreamedSurface, fit_streamed
     from features.surface.cleaning import CleaningRules, Points, Rule, clean, counts_of, points_of_volatilities
     from features.surface.conversions import (
         coin_price,
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 _MODULES: Final = {
     "arbitrage": ("ArbitrageReport", "check_arbitrage"),
     "black": ("YEAR_NS", "black_delta", "black_gamma", "black_price", "black_vega"),
-    "chain_surface": ("ChainSurface", "StreamedSurface"),
+    "chain_surface": ("ChainSurface", "StreamedSurface", "fit_streamed"),
     "cleaning": ("CleaningRules", "Points", "Rule", "clean", "counts_of", "points_of_volatilities"),
     "conversions": (
         "coin_price",
@@ -115,6 +115,7 @@ __all__ = [
     "fit_heston",
     "fit_nonparametric",
     "fit_sabr",
+    "fit_streamed",
     "fit_svi",
     "heston_price",
     "implied_volatility",

@@ -8,6 +8,7 @@ few numbers an expiry and goes into the checkpoint, so a surface that was restor
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,10 +18,10 @@ from numpy.typing import ArrayLike
 from features.events import NANO
 from features.kernel import kernel
 from features.surface.black import YEAR_NS, black_price_kernel
-from features.surface.cleaning import CleaningRules, clean_chain, weigh_points
+from features.surface.cleaning import CleaningRules, Points, clean_chain, weigh_points
 from features.surface.essvi_fit import fit_essvi_kernel
 from features.surface.essvi_surface import PRIOR_WEIGHT, prior_slices
-from features.surface.model import ExpiryFit, FitReport, FloatArray, SurfaceOf, about
+from features.surface.model import ExpiryFit, FitReport, FloatArray, SurfaceOf, about, expiry_fit
 from features.surface.principal import NAMES as FACTORS
 from features.surface.principal import NODES, STATE, nodes_of, principal_scores
 from features.surface.quote_arbitrage import TOLERANCE, count_dear
@@ -88,7 +89,7 @@ class StreamedSurface(SurfaceOf):
     Args:
         years_E: times to expiry, increasing.
         essvi_E3, svi_E5: slices of both kinds; NaN in the second where the first stands in.
-        report: its expiries; how they were fitted was not kept.
+        report: how it was fitted.
     """
 
     years_E: FloatArray
@@ -149,10 +150,21 @@ class ChainSurface:
             quoted_ns: when each was quoted.
             now_ns: the moment that times to expiry count from.
         """
-        expiry, _, start, k, low, middle, high, row, _ = clean_chain(
-            expiry_ns, strike, is_call, bid, ask, forward, quoted_ns, len(expiry_ns), now_ns, *self._rules
+        quotes = Points(
+            *clean_chain(expiry_ns, strike, is_call, bid, ask, forward, quoted_ns, len(expiry_ns), now_ns, *self._rules)
         )
-        expiry, start, prior, weights, warm = self._prior(expiry, start, now_ns)
+        return self.take(quotes, quoted_ns[quotes.row_Q], now_ns)
+
+    def take(self, quotes: Points, quoted_ns: Array, now_ns: int) -> Array:
+        """Fit quotes that are clean; as :meth:`update`.
+
+        Args:
+            quotes: of :func:`features.surface.clean`.
+            quoted_ns: when each of them was quoted; shape (Q,).
+            now_ns: the moment that times to expiry count from.
+        """
+        k, low, middle, high = quotes.k_Q, quotes.bid_Q, quotes.mid_Q, quotes.ask_Q
+        expiry, start, prior, weights, warm = self._prior(quotes.expiry_E, quotes.start_F, now_ns)
         years = (expiry - now_ns) / YEAR_NS
         w, weight = np.empty(len(k)), np.empty(len(k))
         weigh_points(start, years, low, middle, high, w, weight)
@@ -163,7 +175,7 @@ class ChainSurface:
         lowered = fit_slices(start, k, bid_w, w, weight, essvi, warm, MIN_SVI, svi)
         fitted = self._fitted_of(expiry)
         for e in np.flatnonzero(np.diff(start)):
-            fitted[e] = quoted_ns[row[start[e] : start[e + 1]]].max()
+            fitted[e] = quoted_ns[start[e] : start[e + 1]].max()
         self.expiry_E, self.years_E, self.essvi_E3, self.svi_E5, self.fitted_E = expiry, years, essvi, svi, fitted
         out = np.full(len(VALUES), np.nan)
         surface_features_kernel(years, essvi, svi, out[:_FACTORS])
@@ -177,9 +189,15 @@ class ChainSurface:
             principal_scores(self.factors, x, now_ns, out[_FACTORS:_QUALITY])
         return out
 
+    def begin(self, last: StreamedSurface, now_ns: int) -> None:
+        """Go on from a surface as if it had just been fitted."""
+        self.expiry_E = np.array([fit.expiry_ns for fit in last.report.expiries], np.int64)
+        self.years_E, self.essvi_E3, self.svi_E5 = last.years_E, last.essvi_E3, last.svi_E5
+        self.fitted_E = np.full(len(self.expiry_E), now_ns)
+
     @property
     def surface(self) -> StreamedSurface:
-        """As of the last update."""
+        """As of the last update; its report names the expiries, and how they were fitted was not kept."""
         expiries = zip(self.expiry_E.tolist(), self.years_E.tolist(), strict=True)
         fits = tuple(ExpiryFit(expiry, years, 0, math.nan, 0, 0) for expiry, years in expiries)
         return StreamedSurface(self.years_E, self.essvi_E3, self.svi_E5, FitReport("streamed", fits, math.nan))
@@ -220,6 +238,32 @@ class ChainSurface:
         for name in _ARRAYS:
             setattr(self, name, np.copy(state[name]))
         self.fitted_ns = int(state["fitted_ns"])
+
+
+def fit_streamed(quotes: Points, warm: StreamedSurface | None = None) -> StreamedSurface:
+    """The surface that streams, through one chain alone: SVI slices without butterflies, each below the next.
+
+    Args:
+        quotes: of :func:`features.surface.clean`.
+        warm: the last surface, to begin with, and what slices of few quotes look like.
+    """
+    began = time.perf_counter()
+    stream = ChainSurface()
+    if len(quotes.expiry_E):
+        now_ns = int(quotes.expiry_E[-1]) - round(float(quotes.years_E[-1]) * YEAR_NS)
+        if warm is not None:
+            stream.begin(warm, now_ns)
+        stream.take(quotes, np.full(len(quotes.k_Q), now_ns), now_ns)
+    found = stream.surface
+    seconds = time.perf_counter() - began
+    fits = []
+    for e, expiry in enumerate(quotes.expiry_E.tolist()):
+        k = quotes.k_Q[quotes.start_F[e] : quotes.start_F[e + 1]]
+        at = int(np.searchsorted(stream.expiry_E, expiry))
+        fits.append(expiry_fit(quotes, e, found.implied_volatility(k, float(stream.years_E[at])), 1))
+    own = np.isin(stream.expiry_E, quotes.expiry_E)
+    slices = found.years_E[own], found.essvi_E3[own], found.svi_E5[own]
+    return StreamedSurface(*slices, FitReport("streamed", tuple(fits), seconds))
 
 
 _ARRAYS: Final = ("expiry_E", "years_E", "essvi_E3", "svi_E5", "fitted_E", "factors")

@@ -28,7 +28,10 @@ At = Annotated[
 Underlying = Annotated[
     str | None, typer.Option("--underlying", help="Such as BTC; needed where there are several.", show_default=False)
 ]
-Model = Annotated[Literal["svi", "essvi", "sabr", "heston", "nonparametric"], typer.Option("--model", help="Which.")]
+Model = Annotated[
+    Literal["svi", "essvi", "sabr", "heston", "nonparametric", "streamed"],
+    typer.Option("--model", help="Which; streamed is what the stream fits."),
+]
 Models = Annotated[str | None, typer.Option("--models", help="Separated by commas.", show_default="all")]
 Plot = Annotated[Path | None, typer.Option("--plot", help="Draw it into this PNG file.", show_default=False)]
 

@@ -206,4 +206,4 @@ def term_days(axes: Axes, years: Array) -> None:
     axes.set_xlabel("days to expiry")
 
 
-MODEL_COLORS: Final = dict(zip(("svi", "essvi", "sabr", "heston", "nonparametric"), SERIES, strict=False))
+MODEL_COLORS: Final = dict(zip(("svi", "essvi", "sabr", "heston", "nonparametric", "streamed"), SERIES, strict=False))
