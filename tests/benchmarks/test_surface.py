@@ -26,7 +26,7 @@ def chain() -> Chain:
 
 
 def test_models_of_the_right_family_meet_what_they_were_not_shown(chain: Chain) -> None:
-    found, rules = scores([chain], ["svi", "essvi", "sabr"])
+    found, rules = scores([chain], ["svi", "essvi", "sabr", "streamed"])
     assert rules["used"] > 50
     for name, score in found.items():
         result = score.result()
@@ -34,7 +34,9 @@ def test_models_of_the_right_family_meet_what_they_were_not_shown(chain: Chain) 
         assert len(result["in_bp_by_bucket"]) == len(BUCKETS_D)
     assert found["essvi"].rmse_bp("out") < 1.0
     assert found["svi"].rmse_bp("out") < 5.0
-    assert not found["essvi"].violations
+    for name in ("essvi", "streamed"):
+        result = found[name].result()
+        assert (result["violations"], result["free_snapshots"], result["quotes_without_volatility"]) == ({}, 1, 0)
 
 
 def test_the_streamed_surface_is_beside_the_mark(chain: Chain, tmp_path: Path) -> None:
@@ -45,6 +47,9 @@ def test_the_streamed_surface_is_beside_the_mark(chain: Chain, tmp_path: Path) -
     for row in track.rows:
         assert row["atm_iv_30d"] == pytest.approx(row["mark_atm_iv_30d"], abs=2e-3)
         assert row["risk_reversal_25d"] == pytest.approx(row["mark_risk_reversal_25d"], abs=5e-3)
+        assert row["mid_risk_reversal_25d"] == pytest.approx(row["mark_risk_reversal_25d"], abs=1e-4)
+        assert row["mark_place_25d_call"] == pytest.approx(0.5, abs=0.01)
+        assert row["is_free"]
     plot_track(track.rows, tmp_path / "track.png")
     assert (tmp_path / "track.png").stat().st_size > 20_000
 

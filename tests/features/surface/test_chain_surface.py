@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from option_chains import DAY_NS, NOW_NS, chain_of, ssvi
+from option_chains import DAY_NS, NOW_NS, chain_of, points_of, ssvi
 
 from features.state import pack, unpack
+from features.surface.arbitrage import check_arbitrage
 from features.surface.black import YEAR_NS
-from features.surface.chain_surface import MAX_AGE_NS, MIN_SVI, QUALITY, VALUES, ChainSurface
+from features.surface.chain_surface import MAX_AGE_NS, MIN_SVI, QUALITY, VALUES, ChainSurface, fit_streamed
 from features.surface.cleaning import CleaningRules
 from features.surface.principal import NAMES as FACTORS
 from features.surface.streamed_features import NAMES as SHAPE
@@ -290,6 +291,42 @@ def test_whatever_comes_its_slices_are_free_and_what_it_says_is_bounded(seed: in
 
 
 # -- recorded ----------------------------------------------------------------------------------------------------------
+
+
+def test_it_is_a_model_among_others() -> None:
+    chain = chain_of(DAYS, ssvi, noise=0.01, strikes=15)
+    points = points_of(chain)
+    fitted, stream = fit_streamed(points), ChainSurface()
+    update(stream, chain)
+    k = np.linspace(-0.5, 0.5, 11)
+    for years in (0.01, 0.1, 0.5, 2.0):
+        np.testing.assert_array_equal(fitted.total_variance(k, years), stream.surface.total_variance(k, years))
+    assert [fit.quotes for fit in fitted.report.expiries] == [15] * len(DAYS)
+    assert fitted.report.rmse_bp < 120.0
+    assert check_arbitrage(fitted).is_free
+    again = fit_streamed(points, fitted)
+    np.testing.assert_allclose(again.total_variance(k, 0.1), fitted.total_variance(k, 0.1), rtol=1e-3)
+    nothing = fit_streamed(points_of({name: column[:0] for name, column in chain.items()}))
+    assert np.isnan(nothing.total_variance(k, 0.1)).all()
+    assert np.isnan(fit_streamed(points_of({n: c[:0] for n, c in chain.items()}), fitted).report.rmse_bp)
+
+
+@pytest.mark.data
+def test_the_surface_of_recorded_chains_has_no_arbitrage() -> None:
+    if not RECORDED.exists():
+        pytest.skip(f"the recorded chains are not here: {RECORDED}")
+    from benchmarks.deribit_chains import chains
+
+    streams = {coin: ChainSurface() for coin in ("BTC", "ETH")}
+    for number, chain in enumerate(chains(RECORDED)):
+        if number % 12 > 1:
+            continue
+        quoted = np.full(len(chain.strike), chain.now_ns)
+        columns = chain.expiry_ns, chain.strike, chain.is_call, chain.bid, chain.ask, chain.forward
+        streams[chain.coin].update(*columns, quoted, chain.now_ns)
+        report = check_arbitrage(streams[chain.coin].surface)
+        # Between two places where slices are compared one may cross the next by some 1e-7 of total variance.
+        assert all(each.size < 1e-6 for each in (*report.by_variance, *report.by_price)), (number, report)
 
 
 @pytest.mark.data

@@ -81,7 +81,7 @@ def test_fit_says_what_was_used_and_how_well_it_was_met(recording: Path, tmp_pat
     assert 700 <= height <= 1_200
 
 
-@pytest.mark.parametrize("model", ["svi", "sabr", "heston", "nonparametric"])
+@pytest.mark.parametrize("model", ["svi", "sabr", "heston", "nonparametric", "streamed"])
 def test_every_model_fits_a_chain_of_a_lake(model: str, lake: Path) -> None:
     lines = run("fit", lake, "--underlying", "ETH", "--model", model)
     assert lines[1] == "quotes used 45 of 3 expiries; left out: in the money 45"
@@ -123,7 +123,7 @@ def test_arbitrage_is_said_loudly(tmp_path: Path) -> None:
     assert compared["essvi"][4:7] == ["0", "0", "0"]
 
 
-MODELS = ("svi", "essvi", "sabr", "heston", "nonparametric")
+MODELS = ("svi", "essvi", "sabr", "heston", "nonparametric", "streamed")
 
 
 def test_compare_judges_every_model_on_the_same_quotes(recording: Path, tmp_path: Path) -> None:
