@@ -35,9 +35,6 @@ HALF_LIFE_NS: Final = 600 * NANO
 MAX_AGE_NS: Final = 3_600 * NANO
 """A slice without quotes for so long is forgotten."""
 
-MIN_SVI: Final = 7
-"""Points that five numbers want; with fewer the slice is eSSVI's."""
-
 QUALITY: Final = ("surface_residual", "surface_inside_share", "surface_arbitrage", "option_spread", "option_quotes")
 VALUES: Final = (*SHAPE, *FACTORS, *QUALITY)
 """What :meth:`ChainSurface.update` gives. The shape is known as long as any slice is kept, the rest with quotes now."""
@@ -172,7 +169,7 @@ class ChainSurface:
         fit_essvi_kernel(years, start, k, w, weight, prior, weights, essvi)
         svi = np.full((len(expiry), 5), np.nan)
         bid_w = low**2 * np.repeat(years, np.diff(start))
-        lowered = fit_slices(start, k, bid_w, w, weight, essvi, warm, MIN_SVI, svi)
+        lowered = fit_slices(start, k, bid_w, w, weight, essvi, warm, svi)
         fitted = self._fitted_of(expiry)
         for e in np.flatnonzero(np.diff(start)):
             fitted[e] = quoted_ns[start[e] : start[e + 1]].max()

@@ -16,13 +16,12 @@ from typing import Any, Final
 import numpy as np
 
 from features.kernel import kernel
+from features.surface.cleaning import is_thin
 from features.surface.essvi import essvi_variance
 from features.surface.svi import FIRMNESS, GRID, REACH, fit_svi_kernel, grid_ends, lowest_butterfly, svi_variance
 
 Array = np.ndarray[Any, Any]
 
-SPAN: Final = 1.0
-"""Standard deviations that the points of an SVI slice span: what five numbers say of a closer cluster is its noise."""
 FAR: Final = 12
 """Stations on either side beyond the grid."""
 BEND: Final = 9
@@ -126,9 +125,9 @@ def _bounds(k_Q: Array, bid_w_Q: Array, first: int, stop: int, ceiling: Array, b
 @kernel
 def fit_slices(
     start_F: Array, k_Q: Array, bid_w_Q: Array, w_Q: Array, weight_Q: Array, essvi_E3: Array, warm_E5: Array,
-    least: int, svi_E5: Array,
+    svi_E5: Array,
 ) -> int:  # fmt: skip
-    """Fit SVI slices where there are enough points, far enough apart, each below the next one; NaN where none is free.
+    """Fit SVI slices where points tell a smile (:func:`is_thin`), each below the next one; NaN where none is free.
 
     Args:
         start_F, k_Q, w_Q, weight_Q: points as :func:`features.surface.essvi_fit.fit_essvi_kernel` has them.
@@ -136,7 +135,6 @@ def fit_slices(
         essvi_E3: the slices that stand in; those that cross the one after are lowered until they do not. All three
             numbers times a share below one: total variance times that share, and still no butterfly.
         warm_E5: SVI slices to begin with, and what stays where there is no point; NaN for none.
-        least: points that an SVI slice wants.
         svi_E5: gets a, b, rho, m, s of every expiry.
 
     Returns:
@@ -161,7 +159,7 @@ def fit_slices(
         if b == a and not math.isnan(warm_E5[e, 0]) and _is_below(warm_E5[e], low, high, ceiling):
             svi_E5[e] = warm_E5[e]
             continue
-        if b - a >= least and k_Q[b - 1] - k_Q[a] >= SPAN * math.sqrt(essvi_E3[e, 0]):
+        if b > a and not is_thin(k_Q[a:b], w_Q[a:b]):
             within = bounds[:, : _bounds(k_Q, bid_w_Q, a, b, ceiling, bounds)]
             if _fit_within(k_Q[a:b], w_Q[a:b], weight_Q[a:b], within, warm_E5[e], low, high, ceiling, svi_E5[e]):
                 continue

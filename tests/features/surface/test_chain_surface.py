@@ -15,8 +15,8 @@ from option_chains import DAY_NS, NOW_NS, chain_of, points_of, ssvi
 from features.state import pack, unpack
 from features.surface.arbitrage import check_arbitrage
 from features.surface.black import YEAR_NS
-from features.surface.chain_surface import MAX_AGE_NS, MIN_SVI, QUALITY, VALUES, ChainSurface, fit_streamed
-from features.surface.cleaning import CleaningRules
+from features.surface.chain_surface import MAX_AGE_NS, QUALITY, VALUES, ChainSurface, fit_streamed
+from features.surface.cleaning import TOLD, CleaningRules
 from features.surface.principal import NAMES as FACTORS
 from features.surface.streamed_features import NAMES as SHAPE
 from features.surface.svi import svi_butterfly
@@ -221,7 +221,7 @@ def test_strikes_in_a_cluster_give_a_sane_surface() -> None:
     # After a whole chain the cluster moves the level and the wings stay.
     surface = ChainSurface()
     whole = update(surface, ssvi_chain())
-    narrow = update(surface, ssvi_chain(deviations=0.02, strikes=MIN_SVI - 1), NOW_NS + MINUTE_NS)
+    narrow = update(surface, ssvi_chain(deviations=0.02, strikes=TOLD - 1), NOW_NS + MINUTE_NS)
     assert narrow["risk_reversal_25d"] == pytest.approx(whole["risk_reversal_25d"], abs=0.02)
 
 

@@ -23,9 +23,7 @@ SVI = np.array([[0.005, 0.1, -0.1, 0.0, 0.08], [math.nan] * 5])
 YEARS = np.array([0.1, 0.3])
 
 
-def fitted(
-    points: Points, warm: Array | None = None, least: int = 7, weighed_as: Points | None = None
-) -> tuple[Array, Array, int]:
+def fitted(points: Points, warm: Array | None = None, weighed_as: Points | None = None) -> tuple[Array, Array, int]:
     w, weight = weighed(points if weighed_as is None else weighed_as)
     E = len(points.years_E)
     essvi, svi = np.empty((E, 3)), np.empty((E, 5))
@@ -33,7 +31,7 @@ def fitted(
     fit_essvi_kernel(points.years_E, points.start_F, points.k_Q, w, weight, nothing, np.zeros(E), essvi)
     before = np.full((E, 5), math.nan) if warm is None else warm
     bid_w = points.bid_Q**2 * points.years_Q
-    lowered = fit_slices(points.start_F, points.k_Q, bid_w, w, weight, essvi, before, least, svi)
+    lowered = fit_slices(points.start_F, points.k_Q, bid_w, w, weight, essvi, before, svi)
     return essvi, svi, lowered
 
 
@@ -103,15 +101,15 @@ def test_a_warm_start_in_another_valley_is_left() -> None:
         np.testing.assert_allclose(of[1], of[0], atol=1e-3)
 
 
-def test_few_points_have_an_essvi_slice() -> None:
-    points = points_of(chain_of([7, 30], ssvi, strikes=6))
-    assert np.isnan(fitted(points)[1]).all()
-    assert not np.isnan(fitted(points, least=6)[1]).any()
-
-
-def test_a_cluster_of_points_has_an_essvi_slice() -> None:
-    assert np.isnan(fitted(points_of(chain_of([7, 30], ssvi, deviations=0.45)))[1]).all()
-    assert not np.isnan(fitted(points_of(chain_of([7, 30], ssvi, deviations=0.55)))[1]).any()
+def test_points_that_do_not_tell_a_smile_have_an_essvi_slice() -> None:
+    told = points_of(chain_of([7, 30], ssvi, strikes=7))
+    assert not np.isnan(fitted(told)[1]).any()
+    for few in (
+        chain_of([7, 30], ssvi, strikes=6),
+        chain_of([7, 30], ssvi, deviations=0.45),
+        {name: column[-40:] for name, column in chain_of([7], ssvi, strikes=81).items()},
+    ):
+        assert np.isnan(fitted(points_of(few))[1]).all()
 
 
 def test_a_slice_without_points_stays_if_it_is_still_free() -> None:
@@ -121,12 +119,12 @@ def test_a_slice_without_points_stays_if_it_is_still_free() -> None:
     gone = np.r_[0:21, 42:63]
     start, again = np.array([0, 21, 21, 42]), np.empty((3, 5))
     columns = start, k[gone], w[gone], w[gone], weight[gone]
-    assert fit_slices(*columns, essvi, svi, 7, again) == 0
+    assert fit_slices(*columns, essvi, svi, again) == 0
     np.testing.assert_array_equal(again[1], svi[1])
     # Above the next one it does not.
     high = svi.copy()
     high[1, 0] += 0.2
-    fit_slices(*columns, essvi, high, 7, again)
+    fit_slices(*columns, essvi, high, again)
     assert np.isnan(again[1]).all()
 
 
@@ -136,9 +134,9 @@ def test_slices_that_stand_in_across_the_next_are_lowered_and_counted() -> None:
     svi = np.empty((2, 5))
     empty = np.empty(0)
     in_order = crossing[::-1].copy()
-    assert fit_slices(start, empty, empty, empty, empty, in_order, nothing, 7, svi) == 0
+    assert fit_slices(start, empty, empty, empty, empty, in_order, nothing, svi) == 0
     np.testing.assert_array_equal(in_order, crossing[::-1])
-    assert fit_slices(start, empty, empty, empty, empty, crossing, nothing, 7, svi) == 1
+    assert fit_slices(start, empty, empty, empty, empty, crossing, nothing, svi) == 1
     assert np.isnan(svi).all()
     assert no_butterfly(*crossing[0])
     for k in np.linspace(-0.6, 0.6, 101).tolist():
