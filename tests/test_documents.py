@@ -7,10 +7,14 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import typer
+from option_chains import NOW_NS, chain_of, ssvi
 
+from features import surface
 from pipeline.cli import app
 from pipeline.settings import load_settings
 
@@ -101,3 +105,16 @@ def test_the_readmes_python_runs_on_a_demos_lake(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pipeline.cli", *query[1:]]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_surface_in_python_is_as_its_page_says() -> None:
+    """The block's names are the columns of a chain; each of its lines that says something is looked at."""
+    chain = chain_of([7, 30, 90], ssvi, noise=0.002)
+    names: dict[str, Any] = {**chain, "quoted_ns": np.full(len(chain["strike"]), NOW_NS), "now_ns": NOW_NS}
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "surface.md").read_text(), re.DOTALL)
+    exec(block, names)  # noqa: S102 (our own page)
+    assert 0.0 < names["surface"].report.rmse_bp < 50.0
+    assert eval("surface_features(surface)['risk_reversal_25d']", names) < 0.0  # noqa: S307 (as above)
+    points = surface.points_of_volatilities(0.25, [-0.1, 0.0, 0.1], [0.55, 0.5, 0.52])
+    for name in ("fit_streamed", "fit_svi", "fit_sabr", "fit_heston", "fit_nonparametric"):
+        assert getattr(surface, name)(points).implied_volatility(0.0, 0.25) == pytest.approx(0.5, abs=0.01), name
