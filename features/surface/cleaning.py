@@ -325,19 +325,25 @@ SPAN: Final = 1.0
 
 
 @kernel
-def is_thin(k: Array, w: Array) -> bool:
-    """Whether points do not tell a smile: too few, too close together, or all on one side of the money.
+def is_short(k: Array, w: Array) -> bool:
+    """Whether points are too few or too close together to tell a smile, even the side that they are on.
 
     Args:
         k, w: log-moneyness, increasing, and total variance.
     """
-    if len(k) < TOLD or k[0] > 0.0 or k[-1] < 0.0:
+    if len(k) < TOLD:
         return True
     nearest = 0
     for i in range(len(k)):
         if abs(k[i]) < abs(k[nearest]):
             nearest = i
     return bool(k[-1] - k[0] < SPAN * math.sqrt(w[nearest]))
+
+
+@kernel
+def is_thin(k: Array, w: Array) -> bool:
+    """Whether points do not tell a smile: :func:`is_short`, or all on one side of the money."""
+    return bool(len(k) == 0 or k[0] > 0.0 or k[-1] < 0.0 or is_short(k, w))
 
 
 @kernel

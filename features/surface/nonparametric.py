@@ -42,9 +42,13 @@ REACH: Final = 5.0
 FARTHEST: Final = 6.0
 """Log-moneyness beyond which there are only a few nodes: some four hundred times the forward."""
 PATIENCE_S: Final = 5.0
+PATIENCE_A_QUOTE_S: Final = 5e-3
 """For one attempt of the solver: what it has not solved by then it will not."""
-ATTEMPTS: Final = ((1.0, "highs-ipm"), (1.5, "highs-ipm"), (2.5, "highs-ipm"), (1.0, "highs-ds"))
-"""Share of the smoothness, and the method."""
+ATTEMPTS: Final = (("highs-ds", False), ("highs-ipm", True), ("highs-ipm", False))
+"""The method, and whether the programme is reduced first. The simplex is the fastest on most chains; where it stalls,
+inside points do not, and the other way about."""
+ACCURACY: Final = 1e-6
+"""Of the solver, in calls over the forward: at its own 1e-7 it may go round in circles."""
 
 SMOOTHNESS: Final = 0.02
 """Of the roughness against one quote missed by half its spread."""
@@ -236,13 +240,13 @@ def _solve(quotes: Points, x: FloatArray, smoothness: float) -> tuple[list[Float
     # The law lies within the grid: up to its second node no put is worth anything, from its last but one no call.
     ends = (np.arange(E)[:, None] * M + np.array([0, 1, M - 2, M - 1])).ravel()
     high[ends] = low[ends]
-    # Inside points take the same time whatever the chain is; the simplex stalls where many conditions hold at once. Now
-    # and then inside points stall as well: at another smoothness they do not.
-    for share, method in ATTEMPTS:
-        cost[E * M + Q :] = share * smoothness
+    for method, is_reduced in ATTEMPTS:
         found = linprog(
             cost, A_ub=upper, b_ub=bound, bounds=np.column_stack([low, high]), method=method,
-            options={"time_limit": PATIENCE_S},
+            options={
+                "time_limit": PATIENCE_S + PATIENCE_A_QUOTE_S * Q, "presolve": is_reduced,
+                "primal_feasibility_tolerance": ACCURACY, "dual_feasibility_tolerance": ACCURACY,
+            },
         )  # fmt: skip
         if found.status == 0 and found.x is not None:
             return _exactly_free(found.x[: E * M].reshape(E, M), x), int(found.nit)
@@ -299,7 +303,7 @@ def _roughness(x: FloatArray, deviation: float) -> Any:
 
 
 def _exactly_free(calls: FloatArray, x: FloatArray) -> list[FloatArray]:
-    """The solver is right to 1e-7: take its calls to the nearest that are convex, bounded and in order of time."""
+    """Take the solver's calls, right to ``ACCURACY``, to the nearest that are convex, bounded and in order of time."""
     found: list[FloatArray] = []
     for call in calls:
         slope = np.diff(call) / np.diff(x)

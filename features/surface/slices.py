@@ -16,12 +16,15 @@ from typing import Any, Final
 import numpy as np
 
 from features.kernel import kernel
-from features.surface.cleaning import is_thin
+from features.surface.cleaning import is_short
 from features.surface.essvi import essvi_variance
 from features.surface.svi import FIRMNESS, GRID, REACH, fit_svi_kernel, grid_ends, lowest_butterfly, svi_variance
 
 Array = np.ndarray[Any, Any]
 
+OTHER_SIDE: Final = 5
+PRIOR_SHARE: Final = 1e-3
+"""Weight of a point of the eSSVI slice, in mean weights of a quote."""
 FAR: Final = 12
 """Stations on either side beyond the grid."""
 BEND: Final = 9
@@ -123,11 +126,30 @@ def _bounds(k_Q: Array, bid_w_Q: Array, first: int, stop: int, ceiling: Array, b
 
 
 @kernel
+def _with_other_side(k: Array, w: Array, weight: Array, essvi: Array) -> tuple[Array, Array, Array]:
+    """Points on one side of the money, with some of the eSSVI slice on the other, which weigh next to nothing."""
+    side = -1.0 if k[0] > 0.0 else 1.0
+    deviation = math.sqrt(essvi[0])
+    added = np.empty(OTHER_SIDE)
+    for i in range(OTHER_SIDE):
+        # From the money out to 2.5 deviations, in increasing order.
+        step = i if side > 0.0 else OTHER_SIDE - 1 - i
+        added[i] = side * 2.5 * deviation * step / (OTHER_SIDE - 1)
+    level = np.empty(OTHER_SIDE)
+    for i in range(OTHER_SIDE):
+        level[i] = essvi_variance(essvi[0], essvi[1], essvi[2], added[i])
+    light = np.full(OTHER_SIDE, PRIOR_SHARE * weight.mean())
+    if side < 0.0:
+        return np.concatenate((added, k)), np.concatenate((level, w)), np.concatenate((light, weight))
+    return np.concatenate((k, added)), np.concatenate((w, level)), np.concatenate((weight, light))
+
+
+@kernel
 def fit_slices(
     start_F: Array, k_Q: Array, bid_w_Q: Array, w_Q: Array, weight_Q: Array, essvi_E3: Array, warm_E5: Array,
     svi_E5: Array,
 ) -> int:  # fmt: skip
-    """Fit SVI slices where points tell a smile (:func:`is_thin`), each below the next one; NaN where none is free.
+    """Fit SVI slices where points tell a smile or one side of it, each below the next one; NaN where none is free.
 
     Args:
         start_F, k_Q, w_Q, weight_Q: points as :func:`features.surface.essvi_fit.fit_essvi_kernel` has them.
@@ -159,9 +181,12 @@ def fit_slices(
         if b == a and not math.isnan(warm_E5[e, 0]) and _is_below(warm_E5[e], low, high, ceiling):
             svi_E5[e] = warm_E5[e]
             continue
-        if b > a and not is_thin(k_Q[a:b], w_Q[a:b]):
+        if b > a and not is_short(k_Q[a:b], w_Q[a:b]):
             within = bounds[:, : _bounds(k_Q, bid_w_Q, a, b, ceiling, bounds)]
-            if _fit_within(k_Q[a:b], w_Q[a:b], weight_Q[a:b], within, warm_E5[e], low, high, ceiling, svi_E5[e]):
+            k, w, weight = k_Q[a:b], w_Q[a:b], weight_Q[a:b]
+            if k[0] > 0.0 or k[-1] < 0.0:
+                k, w, weight = _with_other_side(k, w, weight, essvi_E3[e])
+            if _fit_within(k, w, weight, within, warm_E5[e], low, high, ceiling, svi_E5[e]):
                 continue
             svi_E5[e] = none
         share = 1.0

@@ -107,9 +107,24 @@ def test_points_that_do_not_tell_a_smile_have_an_essvi_slice() -> None:
     for few in (
         chain_of([7, 30], ssvi, strikes=6),
         chain_of([7, 30], ssvi, deviations=0.45),
-        {name: column[-40:] for name, column in chain_of([7], ssvi, strikes=81).items()},
     ):
         assert np.isnan(fitted(points_of(few))[1]).all()
+
+
+@pytest.mark.parametrize("side", [-1.0, 1.0])
+def test_points_on_one_side_of_the_money_tell_that_side(side: float) -> None:
+    chain = chain_of([7, 30], ssvi, strikes=41)
+    kept = side * np.log(chain["strike"] / chain["forward"]) > 0.02
+    points = points_of({name: column[kept] for name, column in chain.items()})
+    essvi, svi, _ = fitted(points)
+    assert not np.isnan(svi).any()
+    for e, years in enumerate(points.years_E.tolist()):
+        part = slice(points.start_F[e], points.start_F[e + 1])
+        found = [math.sqrt(slice_variance(essvi[e], svi[e], k) / years) for k in points.k_Q[part].tolist()]
+        np.testing.assert_allclose(found, points.mid_Q[part], atol=5e-4)
+        other = -side * 1.5 * math.sqrt(essvi[e, 0])
+        close = abs(math.sqrt(slice_variance(essvi[e], svi[e], other) / years) - ssvi(np.array([other]), years)[0])
+        assert close < 0.25
 
 
 def test_a_slice_without_points_stays_if_it_is_still_free() -> None:
