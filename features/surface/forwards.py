@@ -21,6 +21,8 @@ MIN_PAIRS: Final = 2
 OUTLIER: Final = 5.0
 """Half spreads (of a pair) off the line beyond which it is left out: the line of the others must be inside its quotes
 to be believed, and a live chain's quotes are some milliseconds apart."""
+DOUBT: Final = 0.1
+"""By which a discount that is taken as 1 may be wrong."""
 MIN_CHECKED: Final = 3
 """Pairs that must remain where one was left out, and at least half of all: any two lie on a line."""
 
@@ -95,11 +97,15 @@ def parity_forward(strike: Array, is_call: Array, bid: Array, ask: Array, *, is_
 
 
 def _at_discount_one(x: Array, y: Array, half: Array, is_inverse: bool) -> float:
-    """The forward when D = 1: the weighted mean of K + C - P, and of coin prices of (1 - c + p) / K, which is 1 / F."""
+    """The forward when D = 1: the weighted mean of K + C - P, and of coin prices of (1 - c + p) / K, which is 1 / F.
+
+    Another discount would move it by a share of C - P, so pairs near the money, where that is small, weigh the most.
+    """
+    weight = 1.0 / (half**2 + (DOUBT * y) ** 2)
     if not is_inverse:
-        forward = float(np.average(x + y, weights=1.0 / half**2))
+        forward = float(np.average(x + y, weights=weight))
         return forward if forward > 0.0 else np.nan
-    inverse = float(np.average((1.0 - y) / x, weights=(x / half) ** 2))
+    inverse = float(np.average((1.0 - y) / x, weights=weight * x**2))
     return 1.0 / inverse if inverse > 0.0 else np.nan
 
 

@@ -7,6 +7,10 @@ Gatheral's SVI model"). So only m and log(s) are searched, by Nelder and Mead's 
 The inner problem keeps a variance that is nowhere negative and wings that Lee's moment formula allows: c >= 0,
 |d| <= c, c + |d| <= 2 s (b (1 + |rho|) <= 2), a + sqrt(c^2 - d^2) >= 0. The outer one penalises where
 Durrleman's g is negative (a butterfly): on a grid that reaches beyond the quotes, far beyond it, and about the bend.
+What still has one after that is flattened until it has none.
+
+A slice may also be kept below and above other variances (of the next expiry, of earlier quotes). Such bounds are linear
+in a, d and c: they belong to the inner problem.
 """
 
 from __future__ import annotations
