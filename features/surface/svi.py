@@ -257,11 +257,12 @@ def check_point(raw: Array, low: float, high: float, i: int) -> float:
 @kernel
 def _outer(
     k: Array, w: Array, weight: Array, bounds: Array, excess: float, low: float, high: float, m: float,
-    log_s: float, inner: Array, raw: Array,
+    log_s: float, enough: float, inner: Array, raw: Array,
 ) -> float:  # fmt: skip
+    """The cost at m and log(s), with the penalty of butterflies; without it where it is ``enough`` to be refused."""
     s = math.exp(log_s)
     cost = _inner(k, w, weight, bounds, excess, m, s, inner)
-    if math.isinf(cost):
+    if cost >= enough:
         return cost
     _raw(inner, m, s, raw)
     penalty = 0.0
@@ -305,7 +306,7 @@ def _descend(
     for i in range(3):
         simplex[i, 0] = m + (0.2 * spread * width if i == 1 else 0.0)
         simplex[i, 1] = log_s + (spread if i == 2 else 0.0)
-        cost[i] = _outer(k, w, weight, bounds, excess, low, high, simplex[i, 0], simplex[i, 1], inner, raw)
+        cost[i] = _outer(k, w, weight, bounds, excess, low, high, simplex[i, 0], simplex[i, 1], math.inf, inner, raw)
     steps = 0
     while steps < STEPS:
         steps += 1
@@ -318,10 +319,10 @@ def _descend(
         middle_s = 0.5 * (simplex[0, 1] + simplex[1, 1])
         way_m, way_s = middle_m - simplex[2, 0], middle_s - simplex[2, 1]
         m, log_s = middle_m + way_m, min(max(middle_s + way_s, lowest_s), highest_s)
-        reflected = _outer(k, w, weight, bounds, excess, low, high, m, log_s, inner, raw)
+        reflected = _outer(k, w, weight, bounds, excess, low, high, m, log_s, cost[2], inner, raw)
         if reflected < cost[0]:
             far_m, far_s = middle_m + 2.0 * way_m, min(max(middle_s + 2.0 * way_s, lowest_s), highest_s)
-            far = _outer(k, w, weight, bounds, excess, low, high, far_m, far_s, inner, raw)
+            far = _outer(k, w, weight, bounds, excess, low, high, far_m, far_s, reflected, inner, raw)
             if far < reflected:
                 m, log_s, reflected = far_m, far_s, far
         if reflected < cost[1]:
@@ -329,16 +330,18 @@ def _descend(
             continue
         towards = 0.5 if reflected < cost[2] else -0.5
         m, log_s = middle_m + towards * way_m, middle_s + towards * way_s
-        near = _outer(k, w, weight, bounds, excess, low, high, m, log_s, inner, raw)
+        near = _outer(k, w, weight, bounds, excess, low, high, m, log_s, min(reflected, cost[2]), inner, raw)
         if near < min(reflected, cost[2]):
             simplex[2, 0], simplex[2, 1], cost[2] = m, log_s, near
             continue
         for i in range(1, 3):
             for axis in range(2):
                 simplex[i, axis] = 0.5 * (simplex[i, axis] + simplex[0, axis])
-            cost[i] = _outer(k, w, weight, bounds, excess, low, high, simplex[i, 0], simplex[i, 1], inner, raw)
+            cost[i] = _outer(
+                k, w, weight, bounds, excess, low, high, simplex[i, 0], simplex[i, 1], math.inf, inner, raw
+            )
     _sorted(simplex, cost)
-    return _outer(k, w, weight, bounds, excess, low, high, simplex[0, 0], simplex[0, 1], inner, raw), steps
+    return _outer(k, w, weight, bounds, excess, low, high, simplex[0, 0], simplex[0, 1], math.inf, inner, raw), steps
 
 
 @kernel
@@ -409,7 +412,7 @@ def fit_svi_kernel(
             log_s, least = math.log(_FIRST_S * width), math.inf
             for j in range(_STARTS):
                 each = math.log(_FIRST_S * width) + j * math.log(2.5)
-                found = _outer(k, w, weight, bounds, excess, low, high, m, each, inner, trial)
+                found = _outer(k, w, weight, bounds, excess, low, high, m, each, least, inner, trial)
                 if found < least:
                     log_s, least = each, found
             found, taken = _descend(k, w, weight, bounds, excess, low, high, m, log_s, 0.5, trial)
