@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -35,10 +36,10 @@ CHANGED_NS = 1_773_964_800 * 10**9
 NO_CHAINS = f"There are no recorded chains at {RECORDED}: fits and track are left out."
 
 
-def fits(quick: bool) -> dict[str, Any]:
+def fits(quick: bool, models: Sequence[str] = MODELS) -> dict[str, Any]:
     """The table of models."""
     some = [chain for number, chain in enumerate(chains()) if not quick or number % 60 == 0]
-    found, rules = scores(some, MODELS, lambda line: print(line, file=sys.stderr, flush=True))
+    found, rules = scores(some, models, lambda line: print(line, file=sys.stderr, flush=True))
     total = sum(rules.values())
     print(f"{len(some)} snapshots, {total:,} quotes: " + ", ".join(f"{n} {c / total:.1%}" for n, c in rules.items()))
     spans = [f"{low}-{high} d" for low, high in BUCKETS_D]
@@ -105,6 +106,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="few snapshots and repetitions")
     parser.add_argument("--only", choices=("fits", "track", "speed"))
+    parser.add_argument("--models", default=",".join(MODELS), help="of fits, separated by commas")
     parser.add_argument("--plot", type=Path, help="of track, as PNG")
     options = parser.parse_args()
     found: dict[str, Any] = {"benchmark": "surface", "peer": "fast-vollib, QuantLib, scipy", "ratio": None}
@@ -112,7 +114,7 @@ def main() -> None:
     if not recorded:
         print(NO_CHAINS)
     if options.only in (None, "fits") and recorded:
-        found["fits"] = fits(options.quick)
+        found["fits"] = fits(options.quick, options.models.split(","))
     if options.only in (None, "track") and recorded:
         found["track"] = track(options.quick, options.plot)
     if options.only in (None, "speed"):

@@ -32,6 +32,8 @@ BEND: Final = 9
 STATIONS: Final = GRID + 2 * FAR + BEND
 MAX_REACH: Final = 6.0
 """How far out slices are kept apart, in standard deviations of the later one."""
+FLOOR: Final = 1.0 / FIRMNESS
+"""Share of a bound's firmness that what is bid at an earlier expiry has: it weighs as a quote of one's own."""
 CLEARANCE: Final = 1e-3
 """Share of the ceiling's variance that a slice aims to stay below it: for what a penalty leaves, and for what lies
 between two stations."""
@@ -93,19 +95,26 @@ def _fit_within(
 ) -> bool:
     """Fit an SVI slice within bounds; whether there is one that stays below the ceiling and has no butterflies.
 
-    A warm start may lead into a valley of its own: where what it finds is not free, or misses the quotes by more than
-    half their spreads, the slice is fitted anew as well, and the better one taken.
+    A warm start may lead into a valley of its own, and so may bounds. While what is found is not free, or misses the
+    quotes by more than half their spreads, the slice is fitted anew, and then from the smile that knows no bounds; the
+    best of them is taken.
     """
-    trial = np.empty(5)
-    least, _ = fit_svi_kernel(k, w, weight, bounds, FIRMNESS, warm, low, high, svi)
-    if not _is_below(svi, low, high, ceiling):
-        least = math.inf
-    if math.isnan(warm[0]) or least <= len(k):
-        return least < math.inf
-    cost, _ = fit_svi_kernel(k, w, weight, bounds, FIRMNESS, np.full(5, math.nan), low, high, trial)
-    if cost < least and _is_below(trial, low, high, ceiling):
-        svi[:] = trial
-        return True
+    least, trial, begin = math.inf, np.empty(5), warm.copy()
+    for attempt in range(3):
+        if attempt == 0 and math.isnan(warm[0]):
+            continue
+        if attempt == 1:
+            begin[:] = math.nan
+        elif attempt == 2:
+            begin[:] = math.nan
+            fit_svi_kernel(k, w, weight, bounds[:, :0], FIRMNESS, begin, low, high, trial)
+            begin[:] = trial
+        cost, _ = fit_svi_kernel(k, w, weight, bounds, FIRMNESS, begin, low, high, trial)
+        if cost < least and _is_below(trial, low, high, ceiling):
+            least = cost
+            svi[:] = trial
+        if least <= len(k):
+            break
     return least < math.inf
 
 
@@ -120,7 +129,7 @@ def _bounds(k_Q: Array, bid_w_Q: Array, first: int, stop: int, ceiling: Array, b
     bounds[0, :count], bounds[1, :count], bounds[2, :count] = ceiling[0], ceiling[1] * (1.0 - CLEARANCE), 1.0
     for i in range(first):
         if k_Q[i] < k_Q[first] or k_Q[i] > k_Q[stop - 1]:
-            bounds[0, count], bounds[1, count], bounds[2, count] = k_Q[i], bid_w_Q[i], -1.0
+            bounds[0, count], bounds[1, count], bounds[2, count] = k_Q[i], bid_w_Q[i], -FLOOR
             count += 1
     return count
 

@@ -188,16 +188,17 @@ def _inner(k: Array, w: Array, weight: Array, bounds: Array, excess: float, m: f
             changed |= broken != active[i]
             active[i] = broken
             if broken:
-                p0 += excess
-                p1 += excess * y
-                p2 += excess * z
-                p11 += excess * y * y
-                p12 += excess * y * z
-                p22 += excess * z * z
-                q0 += excess * bounds[1, i]
-                q1 += excess * y * bounds[1, i]
-                q2 += excess * z * bounds[1, i]
-                qq += excess * bounds[1, i] * bounds[1, i]
+                u = excess * abs(bounds[2, i])
+                p0 += u
+                p1 += u * y
+                p2 += u * z
+                p11 += u * y * y
+                p12 += u * y * z
+                p22 += u * z * z
+                q0 += u * bounds[1, i]
+                q1 += u * y * bounds[1, i]
+                q2 += u * z * bounds[1, i]
+                qq += u * bounds[1, i] * bounds[1, i]
         if not changed:
             break
         if not _wedge(p0, p1, p2, p11, p12, p22, q0, q1, q2, qq, s, out):
@@ -212,7 +213,7 @@ def _inner(k: Array, w: Array, weight: Array, bounds: Array, excess: float, m: f
         y = (bounds[0, i] - m) / s
         rest = out[0] + out[1] * y + out[2] * math.sqrt(1.0 + y * y) - bounds[1, i]
         if rest * bounds[2, i] > 0.0:
-            total += excess * rest * rest
+            total += excess * abs(bounds[2, i]) * rest * rest
     return total
 
 
@@ -377,7 +378,7 @@ def _cost_of(k: Array, w: Array, weight: Array, bounds: Array, excess: float, ra
     for i in range(bounds.shape[1]):
         rest = svi_variance(raw[0], raw[1], raw[2], raw[3], raw[4], bounds[0, i]) - bounds[1, i]
         if rest * bounds[2, i] > 0.0:
-            total += excess * rest * rest
+            total += excess * abs(bounds[2, i]) * rest * rest
     return total
 
 
@@ -389,8 +390,8 @@ def fit_svi_kernel(
 
     Args:
         k, w, weight: points; at least one, and of positive weight.
-        bounds: log-moneynesses, total variances, and 1 where the smile shall not exceed these, -1 where it shall not
-            fall below them; shape (3, B).
+        bounds: log-moneynesses, total variances, and shares of the firmness: positive where the smile shall not exceed
+            a variance, negative where it shall not fall below it; shape (3, B).
         firmness: weight of what is beyond them, in mean weights of a point.
         warm: (a, b, rho, m, s) to begin with; NaN for none.
         low, high: ends of the grid (:func:`grid_ends`).

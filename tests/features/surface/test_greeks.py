@@ -142,7 +142,8 @@ def test_forward_and_strike_change_places(k: float, t: float, volatility: float)
     assert float(black_volga(*there)) == pytest.approx(
         float(black_volga(*back)), rel=relative, abs=relative * float(black_vega(*there)) / volatility
     )
-    assert float(black_theta(*there)) == pytest.approx(float(black_theta(*back)), rel=relative)
+    # Numbers below the normal ones have no relative precision left.
+    assert float(black_theta(*there)) == pytest.approx(float(black_theta(*back)), rel=relative, abs=1e-300)
     expected = -strike / forward * float(black_delta(*back, False))
     assert float(inverse_delta(*there, True)) == pytest.approx(expected, rel=relative, abs=3e-15)
 
