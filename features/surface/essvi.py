@@ -98,6 +98,25 @@ def essvi_at(years_E: Array, slice_E3: Array, years: float) -> tuple[float, floa
 
 
 @kernel
+def essvi_like(years_E: Array, slice_E3: Array, years: float) -> tuple[float, float, float]:
+    """What a slice at some time may look like: :func:`essvi_at` between slices, beyond them the nearest one's shape.
+
+    Its volatility at the money stays, and its wings go with its deviation: the smile is the same in deviations. Such a
+    slice may cross others; it is where a fit begins.
+    """
+    last = len(years_E) - 1
+    if last < 0 or not years > 0.0:
+        return math.nan, math.nan, math.nan
+    if years_E[0] < years < years_E[last]:
+        return essvi_at(years_E, slice_E3, years)
+    nearest = 0 if years <= years_E[0] else last
+    share = years / years_E[nearest]
+    root = math.sqrt(share)
+    theta, right, left = slice_E3[nearest]
+    return theta * share, min(right * root, MAX_WING), min(left * root, MAX_WING)
+
+
+@kernel
 def essvi_volatility(years_E: Array, slice_E3: Array, k: float, years: float) -> float:
     """Implied volatility of the surface, 1 / sqrt(year); NaN without any slice."""
     theta, right, left = essvi_at(years_E, slice_E3, years)

@@ -6,13 +6,16 @@ Both add their derivatives to normal equations: J'J, and -J'r as the last column
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from features.kernel import kernel
 
 Array = np.ndarray[Any, Any]
+
+MOST_GROWN: Final = 2.0
+"""Ratio of deviations up to which the prior's wings go with them."""
 
 
 @kernel
@@ -45,9 +48,13 @@ def prior_cost(at: Array, prior: Array, weight: Array, first: int, normal: Array
     total = float(weight[0] * rest * rest)
     normal[first, first] += weight[0] / (prior[0] * prior[0])
     normal[first, last] -= weight[0] * rest / prior[0]
+    # As far as it is the same smile: no level is to follow wings that others press.
     scale, grown = 0.5 * (prior[1] + prior[2]), math.sqrt(at[0] / prior[0])
+    moves = 1.0 / MOST_GROWN < grown < MOST_GROWN
+    grown = min(max(grown, 1.0 / MOST_GROWN), MOST_GROWN)
     for i in range(1, 3):
-        rest, by_theta = (at[i] - prior[i] * grown) / scale, -0.5 * prior[i] * grown / (at[0] * scale)
+        rest = (at[i] - prior[i] * grown) / scale
+        by_theta = -0.5 * prior[i] * grown / (at[0] * scale) if moves else 0.0
         total += weight[1] * rest * rest
         normal[first + i, first + i] += weight[1] / (scale * scale)
         normal[first, first + i] += weight[1] * by_theta / scale

@@ -22,7 +22,7 @@ import numpy as np
 
 from features.kernel import kernel
 from features.surface.cleaning import is_thin
-from features.surface.essvi import MAX_WING, essvi_at, no_butterfly, no_calendar
+from features.surface.essvi import MAX_WING, essvi_like, no_butterfly, no_calendar
 from features.surface.essvi_cost import prior_cost, slice_cost
 from features.surface.essvi_joint import fit_jointly, joint_cost
 
@@ -299,10 +299,12 @@ def fit_essvi_kernel(
                 _guess(k, w, prior[e])
                 weights[e] = _WEAK
             else:
-                prior[e] = essvi_at(years_E[told], slice_E3[told], years_E[e])
+                prior[e] = essvi_like(years_E[told], slice_E3[told], years_E[e])
                 weights[e] = NEIGHBOURS
             if thin:
                 weights[e, 1] = max(SHAPE * weights[e, 0] / NEIGHBOURS, MIN_SHAPE)
+            if b == a:
+                weights[e, 0] = weights[e, 1]
             slice_E3[e] = prior[e]
             _pulled_inside(slice_E3[e], none, none)
             _, taken = fit_slice(slice_E3[e], k, w, weight, prior[e], weights[e], none, none)

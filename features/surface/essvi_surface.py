@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from features.kernel import kernel
 from features.surface.cleaning import Points, weighed
-from features.surface.essvi import essvi_at, essvi_slopes, essvi_variance
+from features.surface.essvi import essvi_at, essvi_like, essvi_slopes, essvi_variance
 from features.surface.essvi_fit import fit_essvi_kernel
 from features.surface.model import FitReport, FloatArray, SurfaceOf, expiry_fit
 
@@ -73,7 +73,7 @@ def prior_slices(
     """What the last surface says of some expiries: theta, right, left; NaN without a last surface.
 
     An expiry that it had keeps its volatilities, whatever time has passed; another is taken from between its
-    neighbours.
+    neighbours, or has the shape of the nearest.
     """
     prior = np.full((len(expiry_E), 3), np.nan)
     if not len(last_expiry_E):
@@ -84,7 +84,7 @@ def prior_slices(
             before = known[expiry]
             prior[e] = last_slice_E3[before] * (years / last_years_E[before])
         else:
-            prior[e] = essvi_at(last_years_E, last_slice_E3, years)
+            prior[e] = essvi_like(last_years_E, last_slice_E3, years)
     return prior
 
 

@@ -22,7 +22,7 @@ MAX_STEPS: Final = 100
 SMALLEST_NORMAL: Final = 2.2250738585072014e-308
 """Time values below it (as a share of the smaller of forward and strike) have lost digits to underflow."""
 
-_CUBIC: Final = 1e-6
+_CUBIC: Final = 1e-5
 """A Halley step of this relative size leaves an error of its cube: no further step is needed."""
 
 _SQRT_2PI: Final = 2.5066282746310002

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from option_chains import DAY_NS, NOW_NS, chain_of, points_of, ssvi
 
@@ -272,6 +272,7 @@ def test_what_could_be_traded_is_counted() -> None:
 
 
 @given(seed=st.integers(0, 2**32 - 1))
+@example(seed=3292747)  # expiries that lose their quotes: their level once followed wings that others pressed
 @settings(deadline=None, max_examples=25)
 def test_whatever_comes_its_slices_are_free_and_what_it_says_is_bounded(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -284,7 +285,7 @@ def test_whatever_comes_its_slices_are_free_and_what_it_says_is_bounded(seed: in
         found = update(surface, chain, now)
         known = [found[name] for name in SHAPE if math.isfinite(found[name])]
         assert len(known) == 0 or len(known) >= len(SHAPE) - 3
-        assert all(0.0 < found[name] < 10.0 for name in SHAPE if name.startswith("atm_iv") and known)
+        assert all(0.05 < found[name] < 5.0 for name in SHAPE if name.startswith("atm_iv") and known)
         for slice_ in surface.svi_E5[~np.isnan(surface.svi_E5[:, 0])]:
             assert min(svi_butterfly(*slice_, k) for k in np.linspace(-0.3, 0.3, 13).tolist()) > -0.01
         now += int(rng.choice([1, 600, MAX_AGE_NS // 10**9 + 1])) * 10**9
