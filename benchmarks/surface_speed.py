@@ -30,7 +30,8 @@ from features.surface import (
 from features.surface.chain_surface import ChainSurface
 from features.surface.cleaning import Points
 from features.surface.quote_arbitrage import check_quotes
-from features.surface.svi import FIRMNESS, UNBOUNDED, fit_svi_kernel, grid_ends
+from features.surface.svi import grid_ends
+from features.surface.svi_fit import FIRMNESS, UNBOUNDED, fit_svi_kernel
 
 Array = np.ndarray[Any, Any]
 

@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from features.surface.quote_arbitrage import check_quotes
     from features.surface.repair import Repair, repair_arbitrage
     from features.surface.sabr import SABR, fit_sabr, sabr_volatility
-    from features.surface.svi import SVI, fit_svi
+    from features.surface.svi import SVI
+    from features.surface.svi_fit import fit_svi
 
 _MODULES: Final = {
     "arbitrage": ("ArbitrageReport", "check_arbitrage"),
@@ -76,7 +77,8 @@ _MODULES: Final = {
     "quote_arbitrage": ("check_quotes",),
     "repair": ("Repair", "repair_arbitrage"),
     "sabr": ("SABR", "fit_sabr", "sabr_volatility"),
-    "svi": ("SVI", "fit_svi"),
+    "svi": ("SVI",),
+    "svi_fit": ("fit_svi",),
 }
 _MODULE: Final = {name: module for module, names in _MODULES.items() for name in names}
 

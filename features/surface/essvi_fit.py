@@ -7,10 +7,10 @@ first expiry on, each above the one before; after that in turns, each between it
 Slices that hold each other do not get far that way, so the same is done once more after a fit of all together
 (:mod:`features.surface.essvi_joint`), and the better of the two taken.
 
-A slice with few quotes keeps the shape of the last surface: three weak residuals pull it there, weighed by ``prior``,
-those of the wings more where quotes do not tell a smile
-(the caller lets it decay with the age of that surface). Without a last surface they pull towards what lies between the
-slices that tell their own shape, and without any such slice towards a symmetric smile.
+A slice with few quotes keeps the shape of the last surface: three weak residuals pull it there, weighed by ``prior``
+(the caller lets it decay with the age of that surface), those of the wings more where quotes do not tell a smile.
+Without a last surface they pull towards what lies between the slices that tell their own shape, and without any such
+slice towards a symmetric smile.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from features.surface.cleaning import is_thin
 from features.surface.essvi import MAX_WING, essvi_like, no_butterfly, no_calendar
 from features.surface.essvi_cost import prior_cost, slice_cost
 from features.surface.essvi_joint import fit_jointly, joint_cost
+from features.surface.essvi_step import solve_damped
 
 Array = np.ndarray[Any, Any]
 
@@ -93,38 +94,6 @@ def _cost(
 
 
 @kernel
-def _solve(normal: Array, damping: float, fixed: Array, step: Array) -> bool:
-    """(J'J + damping diag(J'J)) step = -J'r over the parameters that are not fixed, by Cholesky; False if it fails."""
-    lower = np.zeros((3, 3))
-    y = np.zeros(3)
-    for i in range(3):
-        for j in range(i + 1):
-            if fixed[i] or fixed[j]:
-                value = 1.0 if i == j else 0.0
-            else:
-                value = normal[i, j] * (1.0 + damping) if i == j else normal[i, j]
-            for m in range(j):
-                value -= lower[i, m] * lower[j, m]
-            if i == j:
-                if not value > 0.0:
-                    return False
-                lower[i, i] = math.sqrt(value)
-            else:
-                lower[i, j] = value / lower[j, j]
-    for i in range(3):
-        value = 0.0 if fixed[i] else normal[i, 3]
-        for m in range(i):
-            value -= lower[i, m] * y[m]
-        y[i] = value / lower[i, i]
-    for i in range(2, -1, -1):
-        value = y[i]
-        for m in range(i + 1, 3):
-            value -= lower[m, i] * step[m]
-        step[i] = value / lower[i, i]
-    return True
-
-
-@kernel
 def _clamped(value: float, low: float, high: float) -> float:
     return min(max(value, low), high)
 
@@ -140,7 +109,7 @@ def fit_slice(
         low[i] = max(before[i], _SMALLEST)
         high[i] = after[i] if after[0] > 0.0 else (math.inf if i == 0 else MAX_WING)
     fixed = np.zeros(3, np.bool_)
-    step, trial = np.zeros(3), np.zeros(3)
+    lower, step, trial = np.zeros((3, 3)), np.zeros(3), np.zeros(3)
     cost = _cost(at, k, w, weight, prior, prior_weight, before, after, normal)
     damping, steps = 1e-3, 0
     while steps < STEPS:
@@ -149,7 +118,7 @@ def fit_slice(
             fixed[i] = (at[i] <= low[i] and normal[i, 3] < 0.0) or (at[i] >= high[i] and normal[i, 3] > 0.0)
         better = False
         while not better and damping < 1e8:
-            if _solve(normal, damping, fixed, step):
+            if solve_damped(normal, damping, fixed, lower, step):
                 share = 1.0
                 for _ in range(12):
                     for i in range(3):
@@ -283,16 +252,18 @@ def fit_essvi_kernel(
     none = np.zeros(3)
     prior, weights = np.empty((expiries, 3)), np.empty((expiries, 2))
     told = np.zeros(expiries, np.bool_)
+    for e in range(expiries):
+        a, b = start_F[e], start_F[e + 1]
+        told[e] = not math.isnan(prior_E3[e, 0]) or not is_thin(k_Q[a:b], w_Q[a:b])
     steps = 0
     # Those that tell their own shape come first: the others take it from between them.
     for tells in (True, False):
         for e in range(expiries):
             a, b = start_F[e], start_F[e + 1]
             k, w, weight = k_Q[a:b], w_Q[a:b], weight_Q[a:b]
-            is_known, thin = not math.isnan(prior_E3[e, 0]), b == a or is_thin(k, w)
-            if (is_known or not thin) != tells:
+            if told[e] != tells:
                 continue
-            if is_known:
+            if not math.isnan(prior_E3[e, 0]):
                 prior[e] = prior_E3[e]
                 weights[e] = max(prior_E[e], _WEAK)
             elif tells or not told.any():
@@ -301,7 +272,7 @@ def fit_essvi_kernel(
             else:
                 prior[e] = essvi_like(years_E[told], slice_E3[told], years_E[e])
                 weights[e] = NEIGHBOURS
-            if thin:
+            if is_thin(k, w):
                 weights[e, 1] = max(SHAPE * weights[e, 0] / NEIGHBOURS, MIN_SHAPE)
             if b == a:
                 weights[e, 0] = weights[e, 1]
@@ -309,10 +280,6 @@ def fit_essvi_kernel(
             _pulled_inside(slice_E3[e], none, none)
             _, taken = fit_slice(slice_E3[e], k, w, weight, prior[e], weights[e], none, none)
             steps += taken
-        if tells:
-            for e in range(expiries):
-                a, b = start_F[e], start_F[e + 1]
-                told[e] = not math.isnan(prior_E3[e, 0]) or (b > a and not is_thin(k_Q[a:b], w_Q[a:b]))
     if _is_free(slice_E3):
         return steps
     together = slice_E3.copy()

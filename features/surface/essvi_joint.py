@@ -16,6 +16,7 @@ import numpy as np
 from features.kernel import kernel
 from features.surface.essvi import MAX_WING
 from features.surface.essvi_cost import prior_cost, slice_cost
+from features.surface.essvi_step import solve_damped
 
 Array = np.ndarray[Any, Any]
 
@@ -89,35 +90,6 @@ def joint_cost(
 
 
 @kernel
-def _solve(normal: Array, damping: float, lower: Array, step: Array) -> bool:
-    """(J'J + damping diag(J'J)) step = -J'r by Cholesky, which uses that slices touch their neighbours only."""
-    n = normal.shape[0]
-    for i in range(n):
-        # A slice's rows reach back to the first parameter of the one before.
-        begin = max(3 * (i // 3) - 3, 0)
-        for j in range(begin, i + 1):
-            value = normal[i, j] * (1.0 + damping) if i == j else normal[i, j]
-            for m in range(begin, j):
-                value -= lower[i, m] * lower[j, m]
-            if i == j:
-                if not value > 0.0:
-                    return False
-                lower[i, i] = math.sqrt(value)
-            else:
-                lower[i, j] = value / lower[j, j]
-        value = normal[i, n]
-        for m in range(begin, i):
-            value -= lower[i, m] * step[m]
-        step[i] = value / lower[i, i]
-    for i in range(n - 1, -1, -1):
-        value = step[i]
-        for m in range(i + 1, min(3 * (i // 3) + 6, n)):
-            value -= lower[m, i] * step[m]
-        step[i] = value / lower[i, i]
-    return True
-
-
-@kernel
 def fit_jointly(
     start_F: Array, k_Q: Array, w_Q: Array, weight_Q: Array, prior_E3: Array, weight_E2: Array, slice_E3: Array
 ) -> int:
@@ -128,7 +100,7 @@ def fit_jointly(
     """
     n = 3 * len(slice_E3)
     normal, trial_normal = np.zeros((n, n + 1)), np.zeros((n, n + 1))
-    lower, step = np.zeros((n, n)), np.zeros(n)
+    lower, step, fixed = np.zeros((n, n)), np.zeros(n), np.zeros(n, np.bool_)
     trial = np.empty_like(slice_E3)
     steps = 0
     for penalty in ROUNDS:
@@ -139,7 +111,7 @@ def fit_jointly(
             better = False
             trial_cost = cost
             while not better and damping < 1e8:
-                if _solve(normal, damping, lower, step):
+                if solve_damped(normal, damping, fixed, lower, step):
                     for e in range(len(slice_E3)):
                         for i in range(3):
                             # A step of more than half of a parameter is none to believe.

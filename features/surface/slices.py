@@ -18,7 +18,8 @@ import numpy as np
 from features.kernel import kernel
 from features.surface.cleaning import is_short
 from features.surface.essvi import essvi_variance
-from features.surface.svi import FIRMNESS, GRID, REACH, fit_svi_kernel, grid_ends, lowest_butterfly, svi_variance
+from features.surface.svi import GRID, REACH, grid_ends, lowest_butterfly, svi_variance
+from features.surface.svi_fit import FIRMNESS, fit_svi_kernel
 
 Array = np.ndarray[Any, Any]
 

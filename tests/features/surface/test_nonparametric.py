@@ -13,7 +13,7 @@ from scipy.integrate import trapezoid
 
 from features.surface.arbitrage import check_arbitrage
 from features.surface.nonparametric import GridSurface, fit_nonparametric, grid_of
-from features.surface.svi import fit_svi
+from features.surface.svi_fit import fit_svi
 
 RECORDED = Path(__file__).resolve().parents[4] / "shared" / "data" / "deribit_options"
 NODES = 60

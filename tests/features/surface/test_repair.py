@@ -19,7 +19,7 @@ from features.surface.heston import Heston
 from features.surface.model import FitReport
 from features.surface.quote_arbitrage import calls_of, check_quotes
 from features.surface.repair import repair_arbitrage
-from features.surface.svi import fit_svi
+from features.surface.svi_fit import fit_svi
 
 Array = np.ndarray[Any, Any]
 

@@ -18,12 +18,12 @@ from features.surface.svi import (
     REACH,
     SVI,
     check_point,
-    fit_svi,
     grid_ends,
     lowest_butterfly,
     svi_butterfly,
     svi_variance,
 )
+from features.surface.svi_fit import fit_svi
 
 YEARS = 30 / 365
 
