@@ -30,7 +30,7 @@ from pipeline.report.evaluate import (
 )
 from pipeline.report.hedges import HedgeResult, evaluate_hedges
 from pipeline.report.page import Grid, Page, Section
-from pipeline.report.streamed_figure import fitted_chain, streamed_figure
+from pipeline.report.streamed_figure import described, fitted_chain, streamed_figure
 from pipeline.report.style import data_uri, png
 
 SUMMARY_FILE: Final = "summary.json"
@@ -247,8 +247,16 @@ def _surface(evaluation: Evaluation) -> Section | None:
     fitted = [each for each in map(fitted_chain, evaluation.chains) if each is not None]
     if not fitted:
         return None
+    text = (
+        "The last chain of each underlying, and the surface that the stream fits to it: bars from bid to ask, dots at "
+        "the mid, dashes beyond the quotes; the venue's mark is no input. "
+    )
     figure = streamed_figure(fitted)
-    return Section("Volatility surface", images=[_image(figure, "Smiles by expiry and term structure")])
+    return Section(
+        "Volatility surface",
+        text + " ".join(map(described, fitted)),
+        images=[_image(figure, "Smiles by expiry and term structure")],
+    )
 
 
 def _forecast(evaluation: Evaluation) -> Section | None:

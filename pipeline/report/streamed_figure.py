@@ -7,13 +7,16 @@ from typing import Final, NamedTuple
 
 from matplotlib.figure import Figure
 
+from features.surface.arbitrage import check_arbitrage
 from features.surface.chain_surface import ChainSurface
 from features.surface.cleaning import Points
 from features.surface.model import Surface
+from features.surface.model_features import surface_features
 from pipeline.option_chains import OptionChain
 from pipeline.report.style import SERIES, new_figure
 from pipeline.report.surface_figures import term_structure
 from pipeline.report.surface_panels import expiry_name, smile_panel, spread_out
+from pipeline.surface_models import arbitrage_counts
 
 _SMILES: Final = 3
 
@@ -32,6 +35,19 @@ def fitted_chain(chain: OptionChain) -> FittedChain | None:
     columns = (chain.expiry_ns, chain.strike, chain.is_call, chain.bid, chain.ask, chain.forward, chain.quoted_ns)
     stream.update(*columns, chain.now_ns)
     return FittedChain(chain, chain.points(), stream.surface) if len(stream.expiry_E) else None
+
+
+def described(fitted: FittedChain) -> str:
+    """How well the quotes are met, and whether there is arbitrage."""
+    chain, points, surface = fitted
+    found = surface_features(surface, points)
+    violations = {kind: count for kind, count in arbitrage_counts(check_arbitrage(surface)).items() if count}
+    told = ", ".join(f"{count} {kind}" for kind, count in violations.items()) or "none"
+    return (
+        f"{chain.underlying}: {len(points.k_Q)} of {len(chain)} quotes used, "
+        f"{found['surface_inside_share']:.0%} met inside bid and ask, root mean square misfit of the mids "
+        f"{1e4 * found['surface_residual']:.1f} bp of volatility, static arbitrage found: {told}."
+    )
 
 
 def streamed_figure(fitted: Sequence[FittedChain]) -> Figure:
